@@ -104,6 +104,12 @@ type Checker interface {
 	Check(ctx context.Context, h *history.History) Result
 }
 
+// Budget is what a whole check may use; zero means no bound.
+type Budget struct {
+	Time   time.Duration
+	Memory int64 // bytes beyond the loaded history
+}
+
 // Func makes a Checker of a function.
 func Func(name string, check func(context.Context, *history.History) Result) Checker {
 	return funcChecker{name, check}

@@ -1,0 +1,192 @@
+// Package cluster says what a test needs of the machines it breaks: nodes that
+// can be brought up and taken down, and optional powers over them, each asked
+// for by a type assertion. A world (local processes, containers, the simulator)
+// is an implementation of Cluster; nothing above it knows which one it is.
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+)
+
+// Clients is the name that stands for the harness' own side of a link, so that
+// the clients of a node can be cut off from it.
+const Clients = "clients"
+
+// Node is one member of the system under test. Its fields stay the same for the
+// whole life of the cluster, also when the node's process is killed and started.
+type Node struct {
+	Name string // n1, n2, ...
+	// Host is the name or address by which the other nodes know it.
+	Host string
+	// Ports are the addresses that the harness dials, host:port, by the names
+	// that the system gave its ports.
+	Ports map[string]string
+}
+
+// Cluster is a set of nodes. Its methods are safe for concurrent use.
+type Cluster interface {
+	// Nodes are the members, the same slice at every call; valid after Up.
+	Nodes() []Node
+	// Up makes the nodes and starts them; it does not wait until they serve. When
+	// it fails or ctx ends nothing stays behind.
+	Up(ctx context.Context) error
+	// Down heals, stops and removes everything. It may be called at any time, and
+	// more than once.
+	Down(ctx context.Context) error
+}
+
+// Killer ends a node's processes at once, as kill -9 does, and starts them again
+// with the data they had. Killing the dead and starting the living does nothing.
+type Killer interface {
+	Kill(ctx context.Context, node string) error
+	Start(ctx context.Context, node string) error
+}
+
+// Pauser freezes a node's processes, as SIGSTOP does. Both are idempotent.
+type Pauser interface {
+	Pause(ctx context.Context, node string) error
+	Resume(ctx context.Context, node string) error
+}
+
+// State is what a node's processes are doing.
+type State string
+
+const (
+	Running State = "running"
+	Paused  State = "paused"
+	Dead    State = "dead"
+)
+
+// Observer looks at a node's processes: it reads the state from the operating
+// system or the engine, not from what was asked of the cluster before.
+type Observer interface {
+	State(ctx context.Context, node string) (State, error)
+}
+
+// Link is one direction between two nodes, or between Clients and a node.
+type Link struct {
+	From, To string
+}
+
+// String is "n1>n2".
+func (l Link) String() string { return l.From + ">" + l.To }
+
+// Network cuts links. Cuts have names, so that overlapping ones heal each by
+// itself: a link is open when no cut or shape holds it.
+type Network interface {
+	// Cut drops everything that passes the links from now on, silently. A second
+	// Cut under the same id replaces the first.
+	Cut(ctx context.Context, id string, links []Link) error
+	// Mend takes back the cut or shape of that id; an unknown id does nothing.
+	Mend(ctx context.Context, id string) error
+	// Heal takes back all of them.
+	Heal(ctx context.Context) error
+	// Reach measures which of the links something passes now, by sending over
+	// each and counting at the receiver. A node that is dead or paused does not
+	// matter: the links are measured, not the processes.
+	Reach(ctx context.Context, links []Link) (map[Link]bool, error)
+}
+
+// Shape is what happens to what passes a link. The zero value does nothing.
+type Shape struct {
+	Delay     time.Duration // added to each frame or packet
+	Jitter    time.Duration // standard deviation of the delay
+	Loss      float64       // probability, 0 to 1
+	Duplicate float64       // probability
+	Reorder   float64       // probability of overtaking
+	Corrupt   float64       // probability of a flipped bit
+	Rate      int64         // bits a second, 0 for no limit
+}
+
+// Shaper degrades links without cutting them; Network.Mend takes a shape back.
+type Shaper interface {
+	// Shapes says why the parts of s cannot be done here, or nil.
+	Shapes(s Shape) error
+	Shape(ctx context.Context, id string, links []Link, s Shape) error
+}
+
+// Logs are the nodes' logs, kept also after a node's death.
+type Logs interface {
+	// Logs opens the log files of a node by their names; the caller closes them.
+	Logs(ctx context.Context, node string) (map[string]io.ReadCloser, error)
+}
+
+// Caller carries a request to a node and its answer back, for clients of the
+// bundled stores in a world without sockets. An error wraps ErrNotSent where
+// the request certainly was not delivered.
+type Caller interface {
+	Call(ctx context.Context, node, path string, body []byte) ([]byte, error)
+}
+
+// Port is a port that a node serves on.
+type Port struct {
+	Name   string // client, peer, ...
+	Number int    // inside a container
+	// Peer says that nodes talk to each other over it; the harness dials the
+	// others.
+	Peer bool
+}
+
+// Launch is what a system is told of a node that is about to start.
+type Launch struct {
+	Node  string   // its name
+	Nodes []string // all names, in order
+	Dir   string   // where it keeps its data; exists, and stays across restarts
+	// Listen is the address to listen on, by port name.
+	Listen map[string]string
+	// Dial is the address under which a peer's port is reached: peer name, then
+	// port name.
+	Dial map[string]map[string]string
+	// Options are the run's options, resolved.
+	Options map[string]string
+	Version string
+	Bug     string
+	Seed    uint64
+}
+
+// Command is how a node runs as a process of this machine.
+type Command struct {
+	// Path is the executable, "" for faultline itself.
+	Path string
+	Args []string
+	Env  []string // added to the harness' own
+}
+
+// Container is one container of a Pod.
+type Container struct {
+	Name  string // unique within the pod: db, sentinel, ...
+	Image string
+	// Entrypoint and Args override the image's where they are set.
+	Entrypoint, Args []string
+	Env              map[string]string
+	// Data is the folder in the container that keeps its content across kill and
+	// start; "" for none.
+	Data string
+}
+
+// Pod is how a node runs in containers: all share one network namespace, whose
+// address, name and published ports outlive them.
+type Pod struct {
+	Containers []Container
+}
+
+// Runtime is where time passes and work runs: the machine's own, or a simulated
+// one. Runner, generators, nemesis and workloads take all of it from here.
+type Runtime interface {
+	// Now is the time since the start of the run, on one monotonic clock.
+	Now() time.Duration
+	// Sleep returns early with ctx' error when ctx is done.
+	Sleep(ctx context.Context, d time.Duration) error
+	// WithTimeout is context.WithTimeout by this clock.
+	WithTimeout(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc)
+	// Go starts f beside the caller; wait returns when f has.
+	Go(f func()) (wait func())
+}
+
+// Missing is the error for a power that a world lacks.
+func Missing(c Cluster, power string) error {
+	return fmt.Errorf("cluster: %T cannot %s", c, power)
+}

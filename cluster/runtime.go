@@ -1,0 +1,40 @@
+package cluster
+
+import (
+	"context"
+	"time"
+)
+
+// Real is the machine's own Runtime; its clock starts now.
+func Real() Runtime { return real{time.Now()} }
+
+type real struct{ start time.Time }
+
+func (r real) Now() time.Duration { return time.Since(r.start) }
+
+func (real) Sleep(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return ctx.Err()
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (real) WithTimeout(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, d)
+}
+
+func (real) Go(f func()) (wait func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f()
+	}()
+	return func() { <-done }
+}
