@@ -1,0 +1,299 @@
+package reports
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/faultline-dev/faultline/checker"
+	"github.com/faultline-dev/faultline/history"
+)
+
+// TextOptions shape Text.
+type TextOptions struct {
+	// Color says that w is a terminal that shows colours and nobody set NO_COLOR.
+	Color bool
+	// Anomalies bounds how many are told in full; 0 means 3.
+	Anomalies int
+	// Folder is where the run lies, as the user would type it; "" for none.
+	Folder string
+}
+
+const (
+	textAnomalies = 3
+	textFaults    = 12
+	textScale     = 36 // characters of a witness' time line
+)
+
+// texter writes the end of a run for the terminal.
+type texter struct {
+	bytes.Buffer
+	o TextOptions
+}
+
+// Text writes the end of a run for people at a terminal: the verdict in a
+// sentence, each anomaly with its witness, faults, checks, the folder, and the
+// command that does the same again. h may be nil: then no witness is drawn.
+func Text(w io.Writer, r Results, h *history.History, o TextOptions) error {
+	if o.Anomalies == 0 {
+		o.Anomalies = textAnomalies
+	}
+	t := &texter{o: o}
+	t.verdict(r)
+	t.anomalies(r, h)
+	t.faults(r)
+	t.checks(r)
+	t.ladder(r)
+	t.end(r)
+	_, err := w.Write(t.Bytes())
+	return err
+}
+
+// paint codes.
+const (
+	bold   = "1"
+	dim    = "2"
+	red    = "1;31"
+	green  = "1;32"
+	yellow = "1;33"
+)
+
+func (t *texter) paint(code, s string) string {
+	if !t.o.Color {
+		return s
+	}
+	return "\x1b[" + code + "m" + s + "\x1b[0m"
+}
+
+func (t *texter) printf(format string, args ...any) { fmt.Fprintf(t, format, args...) }
+
+func (t *texter) verdict(r Results) {
+	color := map[checker.Verdict]string{checker.Valid: green, checker.Invalid: red, checker.Unknown: yellow}[r.Verdict]
+	word := strings.ToUpper(r.Verdict.String())
+	if r.Error != "" {
+		word = "NOT TESTED"
+	}
+	t.printf("%s  %s\n", t.paint(color, word), clean(Sentence(r)))
+	if r.Ops.Total > 0 {
+		t.printf("%s\n", t.paint(dim, fmt.Sprintf("%s ok, %s fail, %s info; %s of the attempts succeeded",
+			thousands(r.Ops.OK), thousands(r.Ops.Fail), thousands(r.Ops.Info), percent(r.Ops.Share()))))
+	}
+	if r.Verdict != checker.Valid && r.Error == "" {
+		for _, m := range r.Power.Missing {
+			t.printf("  missing: %s\n", clean(m))
+		}
+	}
+}
+
+func (t *texter) anomalies(r Results, h *history.History) {
+	for i, a := range r.Anomalies {
+		if i >= t.o.Anomalies {
+			t.printf("\n%s\n", t.paint(dim, "and "+plural(len(r.Anomalies)-i, "more anomaly")+", all in results.json"))
+			return
+		}
+		name := a.Name
+		if a.Key != "" {
+			name += " on " + a.Key
+		}
+		t.printf("\n%d. %s\n", i+1, t.paint(red, clean(name)))
+		for _, line := range wrap(clean(a.Explain), 92) {
+			t.printf("   %s\n", line)
+		}
+		w := newWitness(h, a, i+1)
+		t.witness(&w, r.Faults)
+	}
+}
+
+// witness draws one line an operation over a common, stretched time line.
+func (t *texter) witness(w *witness, faults []Fault) {
+	if len(w.spans) == 0 {
+		return
+	}
+	moments := w.moments()
+	step := max(2, min(6, textScale/max(1, len(moments))))
+	col := func(d time.Duration) int {
+		i, _ := slices.BinarySearch(moments, d)
+		return i * step
+	}
+	width := (len(moments)-1)*step + 4
+	var who, what []string
+	for _, s := range w.spans {
+		who = append(who, fmt.Sprintf("[%d] process %d%s", s.Index, s.Process, at(clean(s.Node))))
+		what = append(what, clean(asked(s.Operation)+" = "+came(s.Operation)))
+	}
+	a, b := widest(who), widest(what)
+	for i, s := range w.spans {
+		bar := strings.Repeat(" ", col(s.Invoke))
+		if s.open {
+			bar += "├" + strings.Repeat("┄", max(1, width-col(s.Invoke)-2)) + "?"
+		} else {
+			bar += "├" + strings.Repeat("─", max(0, col(s.Return)-col(s.Invoke)-1)) + "┤"
+		}
+		line := fmt.Sprintf("   %s  %s  %s  %s", pad(who[i], a), pad(what[i], b), pad(bar, width),
+			t.paint(dim, clock(s.Invoke)+" – "+clock(s.Return)))
+		if s.culprit {
+			line += "  " + t.paint(red, "← contradiction")
+		}
+		t.printf("%s\n", line)
+	}
+	for _, f := range during(faults, w.from, w.to) {
+		t.printf("   %s\n", t.paint(dim, "during "+clean(faultWords(f))))
+	}
+}
+
+func at(node string) string {
+	if node == "" {
+		return ""
+	}
+	return " at " + node
+}
+
+// faultWords is "partition of n1 (2.1 s – 4.3 s)".
+func faultWords(f Fault) string {
+	s := f.Fault
+	if len(f.Targets) > 0 {
+		s += " of " + strings.Join(f.Targets, ", ")
+	}
+	end := "?"
+	if f.End > 0 {
+		end = clock(f.End)
+	}
+	return s + " (" + clock(f.Start) + " – " + end + ")"
+}
+
+func (t *texter) faults(r Results) {
+	if len(r.Faults) == 0 {
+		return
+	}
+	t.printf("\n%s\n", t.paint(bold, "faults"))
+	for i, f := range r.Faults {
+		if i == textFaults {
+			t.printf("  %s\n", t.paint(dim, "and "+thousands(len(r.Faults)-i)+" more"))
+			return
+		}
+		bit, healed := "bit", "healed"
+		if !f.Bit {
+			bit = t.paint(yellow, "did not bite")
+		}
+		if !f.Healed {
+			healed = t.paint(yellow, "not proven healed")
+		}
+		t.printf("  %s  %s, %s\n", clean(faultWords(f)), bit, healed)
+	}
+}
+
+func (t *texter) checks(r Results) {
+	if len(r.Checks) == 0 {
+		return
+	}
+	t.printf("\n%s\n", t.paint(bold, "checks"))
+	var names []string
+	for _, c := range r.Checks {
+		names = append(names, clean(c.Checker))
+	}
+	width := widest(names)
+	for i, c := range r.Checks {
+		t.printf("  %s  %-7s  %s\n", pad(names[i], width), c.Verdict, t.paint(dim, clean(checkWords(c))))
+	}
+}
+
+func checkWords(c Check) string {
+	var parts []string
+	if c.Engine != "" {
+		parts = append(parts, c.Engine)
+	}
+	parts = append(parts, plural(c.Ops, "operation"), short(c.Duration))
+	if c.Reason != "" {
+		parts = append(parts, c.Reason)
+	}
+	return strings.Join(parts, ", ")
+}
+
+func (t *texter) ladder(r Results) {
+	if len(r.Ladder) == 0 {
+		return
+	}
+	t.printf("\n%s\n", t.paint(bold, "consistency"))
+	for _, name := range rungs(r.Ladder) {
+		t.printf("  %-20s %s\n", clean(name), r.Ladder[name])
+	}
+}
+
+// ladderNames are the rungs from the strongest down.
+func ladderNames() []string {
+	return []string{
+		"linearizable", "sequential", "causal", "pram", "writes-follow-reads",
+		"read-your-writes", "monotonic-reads", "monotonic-writes", "eventual",
+	}
+}
+
+// rungs are the names in l from the strongest down, unknown ones last.
+func rungs(l map[string]checker.Verdict) []string {
+	var names []string
+	for _, n := range ladderNames() {
+		if _, ok := l[n]; ok {
+			names = append(names, n)
+		}
+	}
+	for _, n := range slices.Sorted(maps.Keys(l)) {
+		if !slices.Contains(names, n) {
+			names = append(names, n)
+		}
+	}
+	return names
+}
+
+func (t *texter) end(r Results) {
+	t.printf("\n")
+	if t.o.Folder != "" {
+		t.printf("folder:    %s\n", t.o.Folder)
+	}
+	if r.Reproduce != "" {
+		t.printf("reproduce: %s\n", clean(r.Reproduce))
+	}
+}
+
+// clean takes control characters out of what a system said, so that it cannot
+// steer the terminal.
+func clean(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069 {
+			return '�'
+		}
+		return r
+	}, s)
+}
+
+func widest(s []string) int {
+	n := 0
+	for _, x := range s {
+		n = max(n, utf8.RuneCountInString(x))
+	}
+	return n
+}
+
+func pad(s string, width int) string {
+	return s + strings.Repeat(" ", max(0, width-utf8.RuneCountInString(s)))
+}
+
+// wrap breaks s between words into lines of at most width runes.
+func wrap(s string, width int) []string {
+	var lines []string
+	line := ""
+	for _, word := range strings.Fields(s) {
+		if line != "" && utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) > width {
+			lines = append(lines, line)
+			line = ""
+		}
+		if line != "" {
+			line += " "
+		}
+		line += word
+	}
+	return append(lines, line)
+}
