@@ -108,6 +108,32 @@ type Shaper interface {
 	Shape(ctx context.Context, id string, links []Link, s Shape) error
 }
 
+// Probes is what Meter sends over each link: Count numbered frames or packets of
+// Size bytes, one every Every.
+type Probes struct {
+	Count int
+	Size  int
+	Every time.Duration
+}
+
+// Quality is what became of the probes sent over a link.
+type Quality struct {
+	Sent       int           `json:"sent"`
+	Received   int           `json:"received"` // different ones, corrupted ones included
+	Duplicated int           `json:"duplicated,omitempty"`
+	Reordered  int           `json:"reordered,omitempty"` // overtaken by a later one
+	Corrupted  int           `json:"corrupted,omitempty"`
+	Delay      time.Duration `json:"delay_ns"`     // median of the received
+	DelayP95   time.Duration `json:"delay_p95_ns"` // 95th percentile
+	Rate       int64         `json:"rate_bps,omitempty"`
+}
+
+// Meter measures what links do to what passes them, through the very path that
+// the system's own traffic takes.
+type Meter interface {
+	Measure(ctx context.Context, links []Link, p Probes) (map[Link]Quality, error)
+}
+
 // Logs are the nodes' logs, kept also after a node's death.
 type Logs interface {
 	// Logs opens the log files of a node by their names; the caller closes them.

@@ -1,0 +1,113 @@
+package local
+
+import (
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/faultline-dev/faultline/cluster"
+)
+
+// TestShapesMeasured: what is asked is what is measured, and mending ends it.
+func TestShapesMeasured(t *testing.T) {
+	c := up(t, 2, true)
+	link := cluster.Link{From: "n1", To: "n2"}
+	ms := time.Millisecond
+	for _, tc := range []struct {
+		name  string
+		shape cluster.Shape
+		p     cluster.Probes
+		ok    func(cluster.Quality) bool
+	}{
+		{"delay", cluster.Shape{Delay: 50 * ms, Jitter: 5 * ms}, cluster.Probes{Count: 200, Size: 64, Every: ms},
+			func(q cluster.Quality) bool {
+				return q.Received == 200 && q.Delay > 45*ms && q.Delay < 60*ms && q.Reordered == 0
+			}},
+		{"loss", cluster.Shape{Loss: 0.2}, cluster.Probes{Count: 2000, Size: 64},
+			func(q cluster.Quality) bool { return q.Received > 1540 && q.Received < 1660 }},
+		{"duplicate", cluster.Shape{Duplicate: 0.3}, cluster.Probes{Count: 1000, Size: 64},
+			func(q cluster.Quality) bool { return q.Received == 1000 && q.Duplicated > 250 && q.Duplicated < 350 }},
+		{"reorder", cluster.Shape{Reorder: 0.1}, cluster.Probes{Count: 500, Size: 64, Every: ms / 2},
+			func(q cluster.Quality) bool { return q.Received == 500 && q.Reordered > 25 }},
+		{"corrupt", cluster.Shape{Corrupt: 0.5}, cluster.Probes{Count: 1000, Size: 64},
+			func(q cluster.Quality) bool { return q.Received == 1000 && q.Corrupted > 450 && q.Corrupted < 550 }},
+		{"rate", cluster.Shape{Rate: 1_000_000}, cluster.Probes{Count: 100, Size: 625},
+			func(q cluster.Quality) bool { return q.Received == 100 && q.Rate > 850_000 && q.Rate < 1_150_000 }},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			measure := func() cluster.Quality {
+				m, err := c.Measure(ctx(), []cluster.Link{link}, tc.p)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return m[link]
+			}
+			if err := c.Shape(ctx(), "x", []cluster.Link{link}, tc.shape); err != nil {
+				t.Fatal(err)
+			}
+			q := measure()
+			t.Logf("%+v: %+v", tc.shape, q)
+			if !tc.ok(q) {
+				t.Errorf("not as asked: %+v", q)
+			}
+			if r, err := c.Reach(ctx(), []cluster.Link{link}); err != nil || !r[link] {
+				t.Errorf("a degraded link is still reached: %v, %v", r, err)
+			}
+			_ = c.Mend(ctx(), "x")
+			if q := measure(); q.Received != tc.p.Count || q.Duplicated+q.Corrupted > 0 || q.Delay > 20*ms {
+				t.Errorf("after mending: %+v", q)
+			}
+		})
+	}
+}
+
+// TestShapesBite measures the effect on the nodes' own frames, not on probes.
+func TestShapesBite(t *testing.T) {
+	c := up(t, 2, true)
+	link := []cluster.Link{{From: "n1", To: "n2"}}
+	_ = c.Shape(ctx(), "x", link, cluster.Shape{Loss: 0.2})
+	must(t, c, "n1", "send n2 2000")
+	time.Sleep(100 * time.Millisecond)
+	n := got(t, c, "n2", "n1", 0)
+	t.Logf("of 2000 frames %d arrived under 20 %% loss", n)
+	if n < 1540 || n > 1660 {
+		t.Errorf("%d of 2000 arrived, want 1600 within 3 points", n)
+	}
+	_ = c.Shape(ctx(), "x", link, cluster.Shape{Delay: 300 * time.Millisecond})
+	start := time.Now()
+	must(t, c, "n1", "send n2 1")
+	got(t, c, "n2", "n1", n+1)
+	if d := time.Since(start); d < 300*time.Millisecond || d > 450*time.Millisecond {
+		t.Errorf("a frame took %v, want 300 ms", d)
+	}
+	must(t, c, "n1", "send n2 100")
+	_ = c.Mend(ctx(), "x") // what is under way goes out at once
+	if m := got(t, c, "n2", "n1", n+101); m != n+101 {
+		t.Errorf("%d frames, want %d", m, n+101)
+	}
+}
+
+func BenchmarkRelay(b *testing.B) {
+	c, err := New(Config{Names: Names(2), Ports: ports(), Framed: true, Command: command("node"), Dir: b.TempDir()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := c.Up(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+	defer c.Down(ctx())
+	l := c.(*local)
+	want := 0
+	for b.Loop() {
+		if _, err := ask(l, "n1", "send n2 1000"); err != nil {
+			b.Fatal(err)
+		}
+		for want += 1000; ; {
+			s, _ := ask(l, "n2", "got n1")
+			if n, _ := strconv.Atoi(s); n >= want {
+				break
+			}
+		}
+	}
+	b.ReportMetric(float64(b.N)*1000/b.Elapsed().Seconds(), "frames/s")
+}
