@@ -1,6 +1,7 @@
 package reports
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -136,6 +137,8 @@ func short(d time.Duration) string {
 		return "?"
 	case d < 0:
 		return "-" + short(-d)
+	case d == 0:
+		return "0 s"
 	case d < time.Microsecond:
 		return strconv.Itoa(int(d)) + " ns"
 	case d < time.Millisecond:
@@ -193,14 +196,21 @@ const maxValue = 40
 
 // value is v as people read it in a line.
 func value(v any) string {
-	b, err := json.Marshal(v)
-	if err != nil {
+	if s, ok := v.(string); ok && s != "" && !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == '"' || r == 0x7f }) {
+		return clip(s, maxValue)
+	}
+	return clip(compact(v), maxValue)
+}
+
+// compact is v as JSON in a line, < and > left as they are.
+func compact(v any) string {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
 		return fmt.Sprint(v)
 	}
-	if s, ok := v.(string); ok && s != "" && !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == '"' || r == 0x7f }) {
-		b = []byte(s)
-	}
-	return clip(string(b), maxValue)
+	return strings.TrimSuffix(b.String(), "\n")
 }
 
 func clip(s string, n int) string {
