@@ -3,6 +3,7 @@ module github.com/faultline-dev/faultline
 go 1.26
 
 require (
+	github.com/anishathalye/porcupine v1.3.1
 	github.com/spf13/cobra v1.10.2
 	go.uber.org/goleak v1.3.0
 )

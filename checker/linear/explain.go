@@ -1,0 +1,215 @@
+package linear
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/faultline-dev/faultline/checker"
+	"github.com/faultline-dev/faultline/checker/model"
+	"github.com/faultline-dev/faultline/history"
+)
+
+// explainAny explains a violation that an engine without evidence found: the
+// register engine's own explanation where it applies, else the search's.
+func (p *plan) explainAny(pt part, d *decision) {
+	if d2, err := p.byFast(pt); err == nil && d2.verdict == checker.Invalid && d2.anomaly != nil {
+		d.anomaly = d2.anomaly
+		return
+	}
+	d2 := p.bySearch(pt, nil)
+	d.anomaly = d2.anomaly
+}
+
+// explainSearch makes the anomaly of a violation that the search found: bad is
+// the operation whose return was the first that could not be explained.
+func (p *plan) explainSearch(pt part, bad int32, d *decision) {
+	h := pt.v.h
+	i := int(bad)
+	v := pt.v.until(lastAt(pt.v, i))
+	a := &checker.Anomaly{Name: anomalyName(p.o.Model.Name, h, i), Time: h.Done(i)}
+	ops := p.window(v, bad)
+	for _, o := range ops {
+		a.Ops = append(a.Ops, h.Index(int(o)))
+	}
+	a.Explain = fmt.Sprintf("%s at %s%s, asked at %s; but no order of the operations up to then explains that%s.",
+		sentence(h, i), ms(h.Done(i)), node(h, i), ms(h.Invoke(i)), others(h, ops, i))
+	d.anomaly = a
+	if len(ops) <= 24 && !p.confirmed(v.only(ops)) {
+		d.verdict, d.anomaly = checker.Unknown, nil
+		d.reason = "internal error: porcupine finds the witness of the search possible"
+	}
+}
+
+// lastAt is the index of the last completion in v at the moment when operation i
+// returned.
+func lastAt(v view, i int) int {
+	h, cut := v.h, v.h.Ret(i)
+	if cut < 0 {
+		return v.cut
+	}
+	for k := range v.len() {
+		if j := v.at(k); h.Done(j) == h.Done(i) {
+			cut = max(cut, h.Ret(j))
+		}
+	}
+	return cut
+}
+
+// anomalyName is the name for a violation of an object without a finer one.
+func anomalyName(spec string, h *history.History, i int) string {
+	switch {
+	case spec == "queue" && h.F(i) == "dequeue":
+		return "reordered"
+	case spec == "counter":
+		return "out-of-bounds"
+	case strings.HasSuffix(spec, "mutex"):
+		return "double-hold"
+	}
+	return "nonlinearizable"
+}
+
+func sentence(h *history.History, i int) string {
+	return fmt.Sprintf("process %d %s", h.Process(i), model.Describe(h, i))
+}
+
+func node(h *history.History, i int) string {
+	if n := h.Nodes()[h.NodeID(i)]; n != "" {
+		return " at " + n
+	}
+	return ""
+}
+
+// others lists the rest of a small witness in words.
+func others(h *history.History, ops []int32, bad int) string {
+	if len(ops) > 8 {
+		return fmt.Sprintf(" (%d operations matter)", len(ops))
+	}
+	var list []string
+	for _, o := range ops {
+		i := int(o)
+		if i == bad {
+			continue
+		}
+		end := "fate unknown"
+		if h.Type(i) == history.OK {
+			end = "till " + ms(h.Done(i))
+		}
+		list = append(list, fmt.Sprintf("%s (from %s, %s)", sentence(h, i), ms(h.Invoke(i)), end))
+	}
+	if len(list) == 0 {
+		return ""
+	}
+	return ": " + strings.Join(list, ", ")
+}
+
+// window finds a small part of v that still violates: it doubles a window of
+// the last operations, with what they depend on, and minimises it.
+func (p *plan) window(v view, bad int32) []int32 {
+	n := v.len()
+	keyed := p.keyed(v)
+	for w := 8; ; w *= 2 {
+		ops := tail(v, w, bad, keyed)
+		if keyed {
+			if yes, err := violates(v.only(ops), p.o.Model); err == nil && yes {
+				return shrinkWitness(v, p.o.Model, ops)
+			}
+		}
+		if w >= n || w > 4096 {
+			break
+		}
+	}
+	if !keyed && n <= 2000 {
+		return p.dropPure(v)
+	}
+	ops := tail(v, 8, bad, false)
+	return ops
+}
+
+// keyed says whether operations of v depend on each other by value alone, so
+// that some may be left out together with what saw them (see
+// explainer.minimise). Appends and assertions of absence don't.
+func (p *plan) keyed(v view) bool {
+	switch p.o.Model.Name {
+	case "register", "cas-register":
+		return true
+	case "kv":
+		return !slices.Contains(v.h.Fs(), "append")
+	}
+	return false
+}
+
+// tail is the last w operations of v, with bad and, if closed, every writer of a
+// value that one of them needs.
+func tail(v view, w int, bad int32, closed bool) []int32 {
+	set := map[int32]bool{bad: true}
+	n := v.len()
+	for k := max(0, n-w); k < n; k++ {
+		set[int32(v.at(k))] = true //nolint:gosec // an op number
+	}
+	if !closed {
+		return sortedOps(set)
+	}
+	need := map[history.Value]bool{}
+	for i := range set {
+		for _, s := range sees(v.h, int(i)) {
+			need[s] = true
+		}
+	}
+	for again := true; again; {
+		again = false
+		for k := range n {
+			i := int32(v.at(k)) //nolint:gosec // an op number
+			if set[i] || !need[wrote(v.h, int(i))] || wrote(v.h, int(i)) == history.None {
+				continue
+			}
+			set[i], again = true, true
+			for _, s := range sees(v.h, int(i)) {
+				need[s] = true
+			}
+		}
+	}
+	return sortedOps(set)
+}
+
+// dropPure leaves out operations that change nothing, one by one: always sound.
+func (p *plan) dropPure(v view) []int32 {
+	ops := make([]int32, 0, v.len())
+	pure := map[int32]bool{}
+	m := p.o.Model.New(v.h)
+	for k := range v.len() {
+		i := v.at(k)
+		op, f, err := v.decode(m, i)
+		if err != nil || f == model.Drop {
+			continue
+		}
+		ops = append(ops, int32(i)) //nolint:gosec // an op number
+		pure[int32(i)] = op.Pure    //nolint:gosec // an op number
+	}
+	until := time.Now().Add(500 * time.Millisecond)
+	for _, i := range slices.Backward(slices.Clone(ops)) {
+		if !pure[i] || time.Now().After(until) {
+			continue
+		}
+		rest := slices.DeleteFunc(slices.Clone(ops), func(j int32) bool { return j == i })
+		if bad, err := violates(v.only(rest), p.o.Model); err == nil && bad {
+			ops = rest
+		}
+	}
+	return ops
+}
+
+// confirmed asks Porcupine about a witness that the search found. Only a clear
+// no counts against it.
+func (p *plan) confirmed(w view) bool {
+	pr, err := newProblem(w, p.o.Model)
+	if err != nil {
+		return true
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	t, _ := ctx.Deadline()
+	return porcupineVerdict(pr, time.Until(t)) != checker.Valid
+}

@@ -1,0 +1,594 @@
+package linear
+
+import (
+	"github.com/faultline-dev/faultline/checker/model"
+	"github.com/faultline-dev/faultline/history"
+)
+
+// outcome is what an engine found.
+type outcome struct {
+	valid bool
+	// order is a linearization, if valid: entries by number, those of may after
+	// those of must.
+	order []int32
+	// event is the number of the first completion that cannot be explained (an
+	// operation of the history), if not valid.
+	bad int32
+	// passed is how many operations had returned without a violation.
+	passed int
+}
+
+// search decides a problem exactly: depth-first over the orders that precedence
+// allows, in the manner of Wing & Gong (1993) and Lowe (2017).
+//
+// What keeps it fast, and why each is sound:
+//   - Only operations invoked before the first pending return can be next; they
+//     are the head of a linked list of calls and returns (Lowe, §3).
+//   - A pure operation that may go in the current state goes now: any order in
+//     which it comes later stays legal when it is moved here, since it changes
+//     no state and precedence allows it to be first.
+//   - The one with the earliest return is tried first; it has to go soonest.
+//   - Exhausted nodes are remembered by a 128-bit hash of (definite operations
+//     placed, state). With N nodes two of them collide with probability below
+//     N²/2^129; a valid answer is replayed, an invalid one is verified again on
+//     its witness.
+//   - Indeterminate operations come last, as they need not happen at all. A node
+//     that has used a superset of those of an exhausted one with the same set
+//     and state is exhausted too: what it can still do, the other could do.
+//     Equal ones (same code and arguments) are interchangeable once invoked, so
+//     the earliest goes first. For machines of one value only those are tried
+//     whose value some operation at the head wants, directly or through another
+//     indeterminate compare-and-set: one that nobody sees can be left out.
+//
+// Memory is linear in the operations plus the exhausted nodes; time is
+// exponential in concurrency at worst.
+type search struct {
+	p    *problem
+	b    *budget
+	next []int32 // linked list over nodes 2k and 2k+1; head is the last element
+	prev []int32
+	head int32
+
+	state  model.State
+	h1, h2 uint64
+	used   int32 // arena index of the indeterminate operations used
+	stack  []frame
+
+	classes  []class
+	byValue  map[history.Value][]int32 // classes that give a value
+	keyed    model.Keyed
+	arena    []usedNode
+	dead     table
+	steps    int
+	reserved int64
+
+	left    int // definite operations not yet placed
+	passed  int // returns passed, at most
+	bad     int32
+	cand    []candidate
+	retRank []int32 // position of each operation's return among the returns
+}
+
+type frame struct {
+	entry  int32 // what was placed: a must entry, or len(must)+class of a may
+	cursor int32 // which alternative it was; forced has none
+	used   int32
+	state  model.State
+}
+
+const forced = -1
+
+type usedNode struct{ id, parent, depth int32 }
+
+// class is interchangeable indeterminate operations, by invocation.
+type class struct {
+	op    model.Op
+	items []int32
+	taken int
+}
+
+type candidate struct {
+	entry int32
+	ret   int64
+	state model.State
+}
+
+const searchBytes = 16 + 4 + 24 // links, rank and frame of one operation
+
+func runSearch(p *problem, b *budget) (outcome, error) {
+	s := &search{p: p, b: b, arena: make([]usedNode, 1), bad: -1}
+	defer func() { _ = b.grow(-s.reserved) }()
+	if err := s.reserve(int64(len(p.must)+len(p.may)) * (searchBytes + entryBytes)); err != nil {
+		return outcome{}, err
+	}
+	s.init()
+	ok, err := s.run()
+	if err != nil {
+		return outcome{passed: s.passed}, err
+	}
+	if !ok {
+		return outcome{bad: s.bad, passed: s.passed}, nil
+	}
+	return outcome{valid: true, order: s.order(), passed: s.passed}, nil
+}
+
+func (s *search) reserve(n int64) error {
+	s.reserved += n
+	return s.b.grow(n)
+}
+
+func (s *search) init() {
+	n := len(s.p.must)
+	s.next, s.prev = make([]int32, 2*n+1), make([]int32, 2*n+1)
+	s.retRank = make([]int32, n)
+	s.head = int32(2 * n) //nolint:gosec // bounded by events
+	last, rank := s.head, int32(0)
+	s.p.events(func(node int32) {
+		s.next[last], s.prev[node] = node, last
+		last = node
+		if node&1 == 1 {
+			s.retRank[node/2] = rank
+			rank++
+		}
+	})
+	s.next[last], s.prev[s.head] = s.head, last
+	s.left = n
+	s.state = s.p.m.Init()
+	s.stack = make([]frame, 0, n)
+	s.keyed, _ = s.p.m.(model.Keyed)
+	s.byValue = map[history.Value][]int32{}
+	index := map[model.Op]int32{}
+	for i, e := range s.p.may {
+		c, ok := index[e.op]
+		if !ok {
+			c = int32(len(s.classes)) //nolint:gosec // bounded by events
+			index[e.op] = c
+			s.classes = append(s.classes, class{op: e.op})
+			if s.keyed != nil {
+				if v, ok := s.keyed.Gives(e.op); ok {
+					s.byValue[v] = append(s.byValue[v], c)
+				}
+			}
+		}
+		s.classes[c].items = append(s.classes[c].items, int32(i)) //nolint:gosec // bounded by events
+	}
+}
+
+// unlink takes entry k's call and return out of the list; relink undoes it, in
+// reverse order (Knuth's dancing links).
+func (s *search) unlink(node int32) {
+	s.next[s.prev[node]], s.prev[s.next[node]] = s.next[node], s.prev[node]
+}
+
+func (s *search) relink(node int32) {
+	s.next[s.prev[node]], s.prev[s.next[node]] = node, node
+}
+
+func zobrist(k int32) (uint64, uint64) {
+	x := mix(uint64(k)*2 + 1) //nolint:gosec // bits
+	return x, mix(x ^ 0x6a09e667f3bcc909)
+}
+
+func mix(x uint64) uint64 {
+	x += 0x9e3779b97f4a7c15
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return x ^ x>>31
+}
+
+func (s *search) place(entry, cursor int32, to model.State) {
+	s.stack = append(s.stack, frame{entry, cursor, s.used, s.state})
+	s.state = to
+	if n := int32(len(s.p.must)); entry >= n { //nolint:gosec // bounded by events
+		c := &s.classes[entry-n]
+		id := c.items[c.taken]
+		c.taken++
+		s.arena = append(s.arena, usedNode{id, s.used, s.arena[s.used].depth + 1})
+		s.used = int32(len(s.arena) - 1) //nolint:gosec // bounded by the budget
+		return
+	}
+	s.unlink(2 * entry)
+	s.unlink(2*entry + 1)
+	a, b := zobrist(entry)
+	s.h1 ^= a
+	s.h2 ^= b
+	s.left--
+	s.note()
+}
+
+// note remembers the furthest first pending return: everything before it has
+// been explained.
+func (s *search) note() {
+	if s.left == 0 {
+		s.passed, s.bad = len(s.p.must), -1
+		return
+	}
+	n := s.next[s.head]
+	for n&1 == 0 {
+		n = s.next[n]
+	}
+	if r := int(s.retRank[n/2]); r > s.passed || s.bad < 0 {
+		s.passed, s.bad = r, s.p.must[n/2].id
+	}
+}
+
+func (s *search) undo() frame {
+	f := s.stack[len(s.stack)-1]
+	s.stack = s.stack[:len(s.stack)-1]
+	s.state, s.used = f.state, f.used
+	if n := int32(len(s.p.must)); f.entry >= n { //nolint:gosec // bounded by events
+		s.classes[f.entry-n].taken--
+		return f
+	}
+	s.relink(2*f.entry + 1)
+	s.relink(2 * f.entry)
+	a, b := zobrist(f.entry)
+	s.h1 ^= a
+	s.h2 ^= b
+	s.left++
+	return f
+}
+
+// run is the depth-first search. It returns whether all definite operations
+// could be placed.
+func (s *search) run() (bool, error) {
+	if s.left > 0 {
+		s.note()
+	}
+	cursor := int32(0)
+	for {
+		if s.steps++; s.steps&0xfff == 0 {
+			if err := s.account(); err != nil {
+				return false, err
+			}
+		}
+		pruned := false
+		if cursor == 0 {
+			s.purge()
+			if s.left == 0 {
+				return true, nil
+			}
+			pruned = s.pruned()
+		}
+		if !pruned {
+			if s.try(cursor) {
+				cursor = 0
+				continue
+			}
+			s.dead.add(s.key(), s.used)
+		}
+		for {
+			if len(s.stack) == 0 {
+				return false, nil
+			}
+			if f := s.undo(); f.cursor != forced {
+				cursor = f.cursor + 1
+				break
+			}
+		}
+	}
+}
+
+// account reports the memory of the growing tables to the budget.
+func (s *search) account() error {
+	if err := s.b.spent(); err != nil {
+		return err
+	}
+	n := int64(len(s.p.must)+len(s.p.may))*(searchBytes+entryBytes) +
+		int64(cap(s.arena))*12 + s.dead.bytes() + s.p.m.Bytes()
+	if n > s.reserved {
+		return s.reserve(n - s.reserved)
+	}
+	return nil
+}
+
+// purge places every pure operation at the head that may go now.
+func (s *search) purge() {
+	for n := s.next[s.head]; n != s.head && n&1 == 0; {
+		e := &s.p.must[n/2]
+		if e.op.Pure {
+			if to, ok := s.p.m.Step(s.state, e.op); ok {
+				after := s.next[n]
+				ret := n + 1
+				if after == ret {
+					after = s.next[ret]
+				}
+				s.place(n/2, forced, to)
+				n = after
+				continue
+			}
+		}
+		n = s.next[n]
+	}
+}
+
+// try places the first alternative of this node that is not before cursor.
+// Alternatives are numbered: the impure calls at the head by return, then the
+// classes of indeterminate operations.
+func (s *search) try(cursor int32) bool {
+	s.cand = s.cand[:0]
+	minRet := forever
+	n := s.next[s.head]
+	for ; n != s.head && n&1 == 0; n = s.next[n] {
+		e := &s.p.must[n/2]
+		if e.op.Pure {
+			continue
+		}
+		if to, ok := s.p.m.Step(s.state, e.op); ok {
+			s.insert(candidate{n / 2, e.ret, to})
+		}
+	}
+	if n != s.head {
+		minRet = s.p.must[n/2].ret
+	}
+	if int(cursor) < len(s.cand) {
+		c := s.cand[cursor]
+		s.place(c.entry, cursor, c.state)
+		return true
+	}
+	if len(s.classes) == 0 {
+		return false
+	}
+	return s.tryMay(cursor, int32(len(s.cand)), minRet) //nolint:gosec // few
+}
+
+func (s *search) insert(c candidate) {
+	s.cand = append(s.cand, c)
+	for i := len(s.cand) - 1; i > 0 && s.cand[i].ret < s.cand[i-1].ret; i-- {
+		s.cand[i], s.cand[i-1] = s.cand[i-1], s.cand[i]
+	}
+}
+
+// tryMay goes through the classes; alternative base+c is class c, or base+j the
+// j-th useful one.
+func (s *search) tryMay(cursor, base int32, minRet int64) bool {
+	n := int32(len(s.p.must)) //nolint:gosec // bounded by events
+	useful, all := s.useful(minRet)
+	at := func(j int32) int32 {
+		if all {
+			return j
+		}
+		return useful[j]
+	}
+	count := int32(len(useful)) //nolint:gosec // few
+	if all {
+		count = int32(len(s.classes)) //nolint:gosec // bounded by events
+	}
+	for j := cursor - base; j < count; j++ {
+		ci := at(j)
+		c := &s.classes[ci]
+		if c.taken == len(c.items) || s.p.may[c.items[c.taken]].inv > minRet {
+			continue
+		}
+		to, ok := s.p.m.Step(s.state, c.op)
+		if !ok || to == s.state || s.overwrites(c.op, to) {
+			continue
+		}
+		s.place(n+ci, base+j, to)
+		return true
+	}
+	return false
+}
+
+// overwrites says whether the step before was an indeterminate operation that
+// this one makes useless: without it the same state would be reached.
+func (s *search) overwrites(op model.Op, to model.State) bool {
+	if len(s.stack) == 0 {
+		return false
+	}
+	f := s.stack[len(s.stack)-1]
+	if int(f.entry) < len(s.p.must) {
+		return false
+	}
+	alone, ok := s.p.m.Step(f.state, op)
+	return ok && alone == to
+}
+
+// useful are the classes whose value is wanted by an operation at the head,
+// directly or through other indeterminate ones; all is true where any may help.
+func (s *search) useful(minRet int64) (list []int32, all bool) {
+	if s.keyed == nil {
+		return nil, true
+	}
+	var wants []history.Value
+	seen := func(v history.Value) bool {
+		for _, w := range wants {
+			if w == v {
+				return true
+			}
+		}
+		return false
+	}
+	for n := s.next[s.head]; n != s.head && n&1 == 0; n = s.next[n] {
+		v, some, any := s.keyed.Wants(s.state, s.p.must[n/2].op)
+		if any {
+			return nil, true
+		}
+		if some && !seen(v) {
+			wants = append(wants, v)
+		}
+	}
+	for i := 0; i < len(wants); i++ {
+		for _, ci := range s.byValue[wants[i]] {
+			c := &s.classes[ci]
+			if c.taken == len(c.items) || s.p.may[c.items[c.taken]].inv > minRet {
+				continue
+			}
+			list = append(list, ci)
+			if u, some, _ := s.keyed.Wants(s.state, c.op); some && !seen(u) {
+				wants = append(wants, u)
+			}
+		}
+	}
+	return list, false
+}
+
+func (s *search) key() key {
+	x := mix(uint64(s.state) ^ 0x510e527fade682d1) //nolint:gosec // bits
+	return key{s.h1 ^ x, s.h2 ^ mix(x)}
+}
+
+// pruned says whether an exhausted node covers this one.
+func (s *search) pruned() bool {
+	k := s.key()
+	e := s.dead.find(k)
+	if e < 0 {
+		return false
+	}
+	if s.subset(s.dead.entries[e].used) {
+		return true
+	}
+	for i := s.dead.entries[e].next; i >= 0; i = s.dead.more[i].next {
+		if s.subset(s.dead.more[i].used) {
+			return true
+		}
+	}
+	return false
+}
+
+// subset says whether the operations used at arena node a are among those used
+// now. Both lists grew from a common one, usually not long ago: only what lies
+// before the fork is compared, and no further than a bound, which costs pruning,
+// never soundness.
+func (s *search) subset(a int32) bool {
+	b := s.used
+	if a == b || a == 0 {
+		return true
+	}
+	if s.arena[a].depth > s.arena[b].depth {
+		return false
+	}
+	var left, right [64]int32
+	nl, nr := 0, 0
+	for a != b {
+		if nl == len(left) || nr == len(right) {
+			return false
+		}
+		if s.arena[a].depth >= s.arena[b].depth {
+			left[nl] = s.arena[a].id
+			nl++
+			a = s.arena[a].parent
+		} else {
+			right[nr] = s.arena[b].id
+			nr++
+			b = s.arena[b].parent
+		}
+	}
+next:
+	for _, x := range left[:nl] {
+		for _, y := range right[:nr] {
+			if x == y {
+				continue next
+			}
+		}
+		return false
+	}
+	return true
+}
+
+// order is the linearization found.
+func (s *search) order() []int32 {
+	n := int32(len(s.p.must)) //nolint:gosec // bounded by events
+	taken := make([]int, len(s.classes))
+	order := make([]int32, 0, len(s.stack))
+	for _, f := range s.stack {
+		if f.entry < n {
+			order = append(order, f.entry)
+			continue
+		}
+		c := f.entry - n
+		order = append(order, n+s.classes[c].items[taken[c]])
+		taken[c]++
+	}
+	return order
+}
+
+type key struct{ a, b uint64 }
+
+// table maps keys to lists of arena nodes: open addressing, grown by doubling.
+type table struct {
+	slots   []int32 // index of an entry + 1
+	entries []deadEntry
+	more    []deadMore
+}
+
+type deadEntry struct {
+	k          key
+	used, next int32 // next is an index of more, or -1
+}
+
+type deadMore struct{ used, next int32 }
+
+func (t *table) bytes() int64 {
+	return int64(cap(t.slots))*4 + int64(cap(t.entries))*24 + int64(cap(t.more))*8
+}
+
+func (t *table) find(k key) int32 {
+	if len(t.slots) == 0 {
+		return -1
+	}
+	mask := uint64(len(t.slots) - 1) //nolint:gosec // a length
+	for i := k.a & mask; t.slots[i] != 0; i = (i + 1) & mask {
+		if e := t.slots[i] - 1; t.entries[e].k == k {
+			return e
+		}
+	}
+	return -1
+}
+
+func (t *table) add(k key, used int32) {
+	if e := t.find(k); e >= 0 {
+		t.more = append(t.more, deadMore{used, t.entries[e].next})
+		t.entries[e].next = int32(len(t.more) - 1) //nolint:gosec // bounded by the budget
+		return
+	}
+	t.entries = append(t.entries, deadEntry{k, used, -1})
+	if 2*len(t.entries) > len(t.slots) {
+		t.slots = make([]int32, max(64, 2*len(t.slots)))
+		for e := range t.entries {
+			t.put(e)
+		}
+		return
+	}
+	t.put(len(t.entries) - 1)
+}
+
+func (t *table) put(e int) {
+	mask := uint64(len(t.slots) - 1) //nolint:gosec // a length
+	i := t.entries[e].k.a & mask
+	for t.slots[i] != 0 {
+		i = (i + 1) & mask
+	}
+	t.slots[i] = int32(e + 1) //nolint:gosec // bounded by the budget
+}
+
+// replay checks a linearization against precedence and the machine: the proof
+// that goes with every valid answer.
+func replay(p *problem, order []int32) bool {
+	n := len(p.must)
+	s, ok := p.m.Init(), true
+	placed := make([]bool, n)
+	left := n
+	latest := int64(-1 << 62) // the largest invocation so far
+	for _, k := range order {
+		var e entry
+		if int(k) < n {
+			if placed[k] {
+				return false
+			}
+			placed[k] = true
+			left--
+			e = p.must[k]
+		} else {
+			e = p.may[int(k)-n]
+		}
+		if e.ret < latest {
+			return false
+		}
+		latest = max(latest, e.inv)
+		if s, ok = p.m.Step(s, e.op); !ok {
+			return false
+		}
+	}
+	return left == 0
+}

@@ -1,0 +1,230 @@
+package linear
+
+import (
+	"math"
+	"sort"
+	"time"
+
+	"github.com/faultline-dev/faultline/checker/model"
+	"github.com/faultline-dev/faultline/history"
+)
+
+// view is some operations of a history, in the order of their invocations, as
+// they stood after its first events.
+type view struct {
+	h *history.History
+	// ops are the operations' numbers, ascending; nil stands for all of them.
+	ops []int32
+	// cut is the index of the last event that has happened: completions after it
+	// are unknown, and operations invoked after it are not in the view.
+	cut int
+}
+
+func (v view) len() int {
+	if v.ops != nil {
+		return len(v.ops)
+	}
+	return v.h.Len()
+}
+
+func (v view) at(k int) int {
+	if v.ops != nil {
+		return int(v.ops[k])
+	}
+	return k
+}
+
+// typ is how operation number i ended, as far as the view knows.
+func (v view) typ(i int) history.Type {
+	if v.h.Ret(i) > v.cut {
+		return history.Info
+	}
+	return v.h.Type(i)
+}
+
+func (v view) ret(i int) time.Duration {
+	if v.typ(i) == history.Info {
+		return history.Forever
+	}
+	return v.h.Done(i)
+}
+
+// until is the view as it stood after event cut.
+func (v view) until(cut int) view {
+	n := v.len()
+	k := sort.Search(n, func(k int) bool { return v.h.Index(v.at(k)) > cut })
+	w := view{h: v.h, ops: v.ops, cut: cut}
+	if k < n {
+		if v.ops == nil {
+			w.ops = make([]int32, k)
+			for j := range w.ops {
+				w.ops[j] = int32(j) //nolint:gosec // an op number
+			}
+		} else {
+			w.ops = v.ops[:k]
+		}
+	}
+	return w
+}
+
+// only is the view of some of its operations.
+func (v view) only(ops []int32) view { return view{h: v.h, ops: ops, cut: v.cut} }
+
+const forever = int64(math.MaxInt64)
+
+// entry is an operation that a search has to place.
+type entry struct {
+	inv, ret int64 // ret is forever where the fate is unknown
+	op       model.Op
+	id       int32 // its number in the history
+}
+
+// problem is a view, decoded and shrunk: what the exact engines decide.
+type problem struct {
+	v    view
+	m    model.Machine
+	must []entry // took effect, by invocation
+	may  []entry // may have, by invocation
+}
+
+// decoder overlays a view's cut on a machine's reading of the whole history.
+func (v view) decode(m model.Machine, i int) (model.Op, model.Fate, error) {
+	op, f, err := m.Decode(i)
+	if f == model.Must && v.typ(i) == history.Info {
+		// Not yet completed at the cut: an effect may have happened, a pure
+		// operation's result is not known.
+		if op.Pure {
+			f = model.Drop
+		} else {
+			f = model.May
+		}
+	}
+	return op, f, err
+}
+
+const entryBytes = 56
+
+// newProblem decodes the view for spec. O(n).
+func newProblem(v view, spec model.Spec) (*problem, error) {
+	p := &problem{v: v, m: spec.New(v.h)}
+	n := v.len()
+	for k := range n {
+		i := v.at(k)
+		op, fate, err := v.decode(p.m, i)
+		if err != nil {
+			return nil, err
+		}
+		if fate == model.Drop {
+			continue
+		}
+		e := entry{int64(v.h.Invoke(i)), int64(v.ret(i)), op, int32(i)} //nolint:gosec // an op number
+		if fate == model.May {
+			e.ret = forever
+			p.may = append(p.may, e)
+			continue
+		}
+		p.must = append(p.must, e)
+	}
+	p.shrink()
+	return p, nil
+}
+
+// shrink drops indeterminate operations that leave a value that nobody saw.
+//
+// Proof, for machines that hold one value at a time: let p be indeterminate and
+// give v, and let no operation that is kept want v (nor any that wants merely
+// "another value"). If there is a legal order with p in it, the operation after
+// p neither sees v nor depends on it: it is a write, or p is the last. So the
+// order without p is legal as well. Indeterminate operations that want v count
+// as wanting it only if they are kept themselves, hence the fixpoint, which
+// starts from the definite ones.
+func (p *problem) shrink() {
+	k, ok := p.m.(model.Keyed)
+	if !ok || len(p.may) == 0 {
+		return
+	}
+	wanted := map[history.Value]bool{}
+	want := func(e entry) bool {
+		v, some, _ := k.Wants(p.m.Init(), e.op)
+		if some {
+			wanted[v] = true
+		}
+		return e.op.Code == model.CodeNot
+	}
+	for _, e := range p.must {
+		if want(e) {
+			return // something asserts "not u": any write may be what ended u
+		}
+	}
+	gives := map[history.Value][]int{}
+	for i, e := range p.may {
+		if v, ok := k.Gives(e.op); ok {
+			gives[v] = append(gives[v], i)
+		}
+	}
+	queue := make([]history.Value, 0, len(wanted))
+	for v := range wanted {
+		queue = append(queue, v)
+	}
+	keep := make([]bool, len(p.may))
+	for len(queue) > 0 {
+		v := queue[len(queue)-1]
+		queue = queue[:len(queue)-1]
+		for _, i := range gives[v] {
+			keep[i] = true
+			if u, some, _ := k.Wants(p.m.Init(), p.may[i].op); some && !wanted[u] {
+				wanted[u] = true
+				queue = append(queue, u)
+			}
+		}
+	}
+	kept := p.may[:0]
+	for i, e := range p.may {
+		if _, gives := k.Gives(e.op); keep[i] || !gives {
+			kept = append(kept, e)
+		}
+	}
+	p.may = kept
+}
+
+// events is the order of the calls (2k) and returns (2k+1) of the definite
+// operations in time, calls first where stamps are equal: those operations are
+// concurrent. O(n log c) for c open operations: returns wait in a heap.
+func (p *problem) events(visit func(node int32)) {
+	var open []int32
+	less := func(a, b int32) bool { return p.must[a].ret < p.must[b].ret }
+	pop := func() int32 {
+		top := open[0]
+		last := len(open) - 1
+		open[0] = open[last]
+		open = open[:last]
+		for i := 0; ; {
+			c := 2*i + 1
+			if c >= last {
+				break
+			}
+			if c+1 < last && less(open[c+1], open[c]) {
+				c++
+			}
+			if !less(open[c], open[i]) {
+				break
+			}
+			open[c], open[i] = open[i], open[c]
+			i = c
+		}
+		return top
+	}
+	for k := range p.must {
+		for len(open) > 0 && p.must[open[0]].ret < p.must[k].inv {
+			visit(2*pop() + 1)
+		}
+		visit(int32(2 * k))           //nolint:gosec // bounded by events
+		open = append(open, int32(k)) //nolint:gosec // bounded by events
+		for i := len(open) - 1; i > 0 && less(open[i], open[(i-1)/2]); i = (i - 1) / 2 {
+			open[i], open[(i-1)/2] = open[(i-1)/2], open[i]
+		}
+	}
+	for len(open) > 0 {
+		visit(2*pop() + 1)
+	}
+}

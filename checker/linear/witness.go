@@ -1,0 +1,580 @@
+package linear
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sort"
+	"strings"
+	"time"
+
+	"github.com/faultline-dev/faultline/checker"
+	"github.com/faultline-dev/faultline/checker/model"
+	"github.com/faultline-dev/faultline/history"
+)
+
+// explainZones makes the anomaly of a conflict: it goes back to the earliest
+// moment at which there is one, minimises, and verifies with the search.
+func (p *plan) explainZones(pt part, c conflict, d *decision) {
+	v, c := p.earliest(pt.v, c)
+	e := explainer{p: p, v: v, full: pt.v, c: c}
+	a, ops := e.anomaly()
+	if c.kind != kindPhantom && !p.verified(v.only(ops)) {
+		d.verdict, d.reason = checker.Unknown, "internal error: the engines disagree about the witness "+fmt.Sprint(ops)
+		return
+	}
+	d.anomaly = a
+}
+
+// earliest looks for a conflict in ever shorter prefixes: each is cut just
+// before the completion without which the last conflict would not exist. After a
+// few rounds it bisects. A prefix of a linearizable history is linearizable, so
+// what remains is the earliest moment.
+func (p *plan) earliest(v view, c conflict) (view, conflict) {
+	v = v.until(needs(v, c))
+	lo := 0 // a prefix known to be right
+	for round := 0; ; round++ {
+		cut := v.cut - 1
+		if round > 3 {
+			cut = (lo + v.cut) / 2
+		}
+		if cut <= lo {
+			return v, c
+		}
+		w := v.until(cut)
+		got, err := checkZones(w, p.b)
+		switch {
+		case err != nil:
+			return v, c
+		case got.kind != kindNone:
+			v, c = w.until(needs(w, got)), got
+		case round <= 3:
+			return v, c
+		default:
+			lo = cut
+		}
+	}
+}
+
+// needs is the index of the last event that conflict c rests on.
+func needs(v view, c conflict) int {
+	last := 0
+	h := v.h
+	add := func(k int32, returned bool) {
+		if k < 0 {
+			return
+		}
+		i := v.at(int(k))
+		last = max(last, h.Index(i))
+		if returned && v.typ(i) != history.Info {
+			last = max(last, h.Ret(i))
+		}
+	}
+	pure := func(k int32) bool { return k >= 0 && h.F(v.at(int(k))) == "read" }
+	switch c.kind {
+	case kindPhantom, kindFuture:
+		add(c.a, true)
+		if c.kind == kindPhantom && c.b < 0 {
+			return v.cut // rests on a reader of a; the whole view will do
+		}
+	case kindTwice, kindCycle:
+		return v.cut
+	case kindChain:
+		add(c.a, true)
+		add(c.c, pure(c.c))
+	case kindZones:
+		add(c.a, true)
+		add(c.d, true)
+		add(c.b, pure(c.b))
+		add(c.c, pure(c.c))
+	case kindNone:
+	}
+	for _, k := range c.with {
+		add(k, false)
+	}
+	// Compare-and-sets at fault, of known or unknown fate, are only certain once
+	// they returned or were read: keep to what is certain.
+	for _, k := range append([]int32{c.a, c.b, c.c, c.d}, c.with...) {
+		if k >= 0 && h.F(v.at(int(k))) != "read" && h.F(v.at(int(k))) != "write" {
+			return v.cut
+		}
+	}
+	return last
+}
+
+// verified says whether the search finds the witness impossible too.
+func (p *plan) verified(w view) bool {
+	bad, err := violates(w, p.o.Model)
+	return err == nil && bad
+}
+
+// violates asks the search about a few operations, within a bound of its own.
+func violates(w view, spec model.Spec) (bool, error) {
+	pr, err := newProblem(w, spec)
+	if err != nil {
+		return false, err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
+	defer cancel()
+	out, err := runSearch(pr, newBudget(ctx, 64<<20))
+	return err == nil && !out.valid, err
+}
+
+// explainer says a zones conflict in words.
+type explainer struct {
+	p    *plan
+	v    view // as it stood when the conflict arose
+	full view
+	c    conflict
+}
+
+// op is the operation at position k; prefixes have the positions of the whole.
+func (e *explainer) op(k int32) int { return e.full.at(int(k)) }
+
+// who is "process 4", what it did, where and when.
+func (e *explainer) who(i int) string { return fmt.Sprintf("process %d", e.v.h.Process(i)) }
+
+func (e *explainer) did(i int) string {
+	h := e.v.h
+	s := e.who(i) + " " + model.Describe(h, i)
+	if n := h.Nodes()[h.NodeID(i)]; n != "" {
+		s += map[bool]string{true: " from ", false: " at "}[h.F(i) == "read"] + n
+	}
+	return s
+}
+
+func (e *explainer) returned(i int) string {
+	if e.v.typ(i) == history.Info {
+		return "never heard back"
+	}
+	return "was told at " + ms(e.v.h.Done(i))
+}
+
+// anomaly is the finished anomaly, and its witness as operation numbers.
+func (e *explainer) anomaly() (*checker.Anomaly, []int32) {
+	a := &checker.Anomaly{Name: "nonlinearizable"}
+	var ops []int32
+	switch c := e.c; c.kind {
+	case kindPhantom:
+		ops = e.phantom(a)
+	case kindFuture:
+		ops = e.future(a, c.a, c.b)
+	case kindTwice:
+		ops = []int32{c.a, c.b}
+		a.Explain = fmt.Sprintf("%s, and %s; but a value can be changed only once, as it is written only once.",
+			e.did(e.op(c.a)), e.did(e.op(c.b)))
+	case kindCycle:
+		ops = slices.Clone(c.with)
+		a.Explain = fmt.Sprintf("%s, and %s: each needs the other, or one in between, to have come first.", e.did(e.op(c.a)), e.did(e.op(c.b)))
+	case kindChain:
+		ops = append([]int32{c.a, c.c}, c.with...)
+		e.stale(a, c.a, c.c)
+		a.Forces = e.forces([2]int32{c.a, c.c})
+	case kindZones:
+		ops = append([]int32{c.a, c.b, c.c, c.d}, c.with...)
+		e.stale(a, c.d, c.c)
+		a.Forces = e.forces([2]int32{c.d, c.c}, [2]int32{c.a, c.b})
+	case kindNone:
+	}
+	ops = e.writers(ops)
+	ops = e.minimise(ops)
+	for _, i := range ops {
+		a.Ops = append(a.Ops, e.v.h.Index(int(i)))
+		if t := e.v.h.Invoke(int(i)); t > a.Time {
+			a.Time = t
+		}
+		if r := e.v.h.Ret(int(i)); r >= 0 && r <= e.v.cut {
+			a.Time = max(a.Time, e.v.h.Done(int(i)))
+		}
+	}
+	a.Forces = slices.DeleteFunc(a.Forces, func(f [2]int) bool { return !slices.Contains(a.Ops, f[0]) || !slices.Contains(a.Ops, f[1]) })
+	return a, ops
+}
+
+func (e *explainer) forces(pairs ...[2]int32) [][2]int {
+	var fs [][2]int
+	for _, p := range pairs {
+		if p[0] >= 0 && p[1] >= 0 {
+			fs = append(fs, [2]int{e.v.h.Index(e.op(p[0])), e.v.h.Index(e.op(p[1]))})
+		}
+	}
+	return fs
+}
+
+func (e *explainer) future(a *checker.Anomaly, r, w int32) []int32 {
+	i, j := e.op(r), e.op(w)
+	a.Name = "future-read"
+	a.Explain = fmt.Sprintf("%s, told at %s; but that value was only asked to be written by %s at %s.",
+		e.did(i), ms(e.v.h.Done(i)), e.who(j), ms(e.v.h.Invoke(j)))
+	a.Forces = e.forces([2]int32{r, w})
+	return []int32{r, w}
+}
+
+// phantom is a value that nobody wrote, or whose write failed.
+func (e *explainer) phantom(a *checker.Anomaly) []int32 {
+	h, r := e.v.h, e.op(e.c.a)
+	v := e.saw(r)
+	a.Name = "phantom-read"
+	a.Explain = fmt.Sprintf("%s, told at %s; but nobody ever asked for %s to be written.", e.did(r), ms(h.Done(r)), model.Text(h, v))
+	if h.Type(r) == history.Info {
+		a.Explain = fmt.Sprintf("Somebody read what %s; but nobody ever asked for the expected %s to be written.", e.did(r), model.Text(h, v))
+	}
+	for k := range e.full.len() {
+		i := e.full.at(k)
+		if gives(h, i) != v || v == history.None {
+			continue
+		}
+		if h.Type(i) != history.Fail { // written later than the prefix goes
+			return e.future(a, e.c.a, int32(k)) //nolint:gosec // a position
+		}
+		if h.F(i) != "read" {
+			a.Name = "aborted-read"
+			a.Explain = fmt.Sprintf("%s, told at %s; but %s, who asked for %s to be written, had it refused: it certainly did not happen.",
+				e.did(r), ms(h.Done(r)), e.who(i), model.Text(h, v))
+			return []int32{e.c.a, -int32(i) - 2} //nolint:gosec // an op number
+		}
+	}
+	return []int32{e.c.a}
+}
+
+// saw is the value that operation i saw: read, or expected by a compare-and-set.
+func (e *explainer) saw(i int) history.Value {
+	h := e.v.h
+	if h.F(i) == "cas" {
+		if o := h.Observed(i); h.Type(i) == history.Fail && o != history.None {
+			return o
+		}
+		u, _ := h.Pair(h.In(i))
+		return u
+	}
+	return h.Out(i)
+}
+
+// gives is the value that operation i writes, None if it doesn't.
+func gives(h *history.History, i int) history.Value {
+	switch h.F(i) {
+	case "write":
+		return h.In(i)
+	case "cas":
+		if h.In(i).IsPair() {
+			_, w := h.Pair(h.In(i))
+			return w
+		}
+	}
+	return history.None
+}
+
+// value is what operation i shows the register to hold.
+func (e *explainer) value(i int) history.Value {
+	if w := gives(e.v.h, i); w != history.None && e.v.h.Type(i) != history.Fail {
+		return w
+	}
+	return e.saw(i)
+}
+
+// stale says that the operation at position c came after the one at d, which
+// shows that c's value was overwritten.
+func (e *explainer) stale(a *checker.Anomaly, d, c int32) {
+	h := e.v.h
+	r := e.op(c)
+	var s strings.Builder
+	old, now := e.value(r), history.None
+	fmt.Fprintf(&s, "%s, asked at %s", e.did(r), ms(h.Invoke(r)))
+	if e.v.typ(r) != history.Info {
+		fmt.Fprintf(&s, " and told at %s", ms(h.Done(r)))
+	}
+	if d >= 0 {
+		i := e.op(d)
+		now = e.value(i)
+		fmt.Fprintf(&s, "; but before that, at %s, %s", ms(h.Done(i)), e.who(i))
+		if h.F(i) == "read" {
+			fmt.Fprintf(&s, " had already read %s", model.Text(h, now))
+		} else {
+			fmt.Fprintf(&s, " had already been told that it %s", model.Describe(h, i))
+		}
+	}
+	s.WriteString(e.older(old, now))
+	s.WriteString(".")
+	a.Explain = s.String()
+	a.Name = e.staleName(c, d)
+}
+
+// older says why the one value was there before the other.
+func (e *explainer) older(old, now history.Value) string {
+	h, c := e.v.h, e.c
+	if c.kind == kindChain {
+		return fmt.Sprintf(", and %s came out of %s by compare-and-set", model.Text(h, now), model.Text(h, old))
+	}
+	if c.a < 0 {
+		return ", and the register held nothing only at the very start"
+	}
+	x, y := e.op(c.a), e.op(c.b)
+	how := fmt.Sprintf("%s had written it", e.who(x))
+	if h.F(x) == "read" {
+		how = fmt.Sprintf("%s had read it", e.who(x))
+	}
+	did := "asked for " + model.Text(h, e.value(y)) + " to be written"
+	if h.F(y) == "read" {
+		did = "began the read that saw " + model.Text(h, e.value(y))
+	}
+	of := ""
+	if v := e.value(x); v != old {
+		of = fmt.Sprintf(" (as %s, which it became by compare-and-set)", model.Text(h, v))
+	}
+	return fmt.Sprintf(", and %s is older%s: %s by %s, before %s %s at %s",
+		model.Text(h, old), of, how, ms(h.Done(x)), e.who(y), did, ms(h.Invoke(y)))
+}
+
+// staleName tells a stale read from a lost write: whether the value that
+// overwrote it, or one that came certainly later, was ever seen again.
+func (e *explainer) staleName(c, d int32) string {
+	h := e.v.h
+	r := e.op(c)
+	if h.F(r) == "write" || d < 0 {
+		return "nonlinearizable"
+	}
+	x := e.op(d)
+	now, told := e.value(x), h.Done(x)
+	heal := lastHeal(h)
+	writer, acked := -1, false
+	born := map[history.Value]time.Duration{}
+	for k := range e.full.len() {
+		i := e.full.at(k)
+		if w := gives(h, i); w != history.None && h.Type(i) != history.Fail {
+			born[w] = h.Invoke(i)
+			if w == now {
+				writer, acked = i, h.Type(i) == history.OK
+			}
+		}
+	}
+	for k := range e.full.len() {
+		i := e.full.at(k)
+		seen := h.F(i) == "read" && h.Type(i) == history.OK || h.F(i) == "cas" && h.Type(i) != history.Info && e.saw(i) != history.None
+		if !seen || i == r || h.Done(i) < h.Invoke(r) && h.Invoke(i) < heal {
+			continue
+		}
+		v := e.saw(i)
+		if b, ok := born[v]; ok && v != e.value(r) && (v == now || b > told) {
+			return "stale-read"
+		}
+	}
+	if writer >= 0 && acked {
+		return "lost-write"
+	}
+	return "nonlinearizable"
+}
+
+// lastHeal is when the last fault was healed, Forever if none was.
+func lastHeal(h *history.History) time.Duration {
+	for i := len(h.Faults) - 1; i >= 0; i-- {
+		if m, ok := h.Faults[i].Value.(map[string]any); ok && (m["phase"] == "heal" || m["phase"] == "gone") {
+			return h.Faults[i].Time
+		}
+	}
+	return history.Forever
+}
+
+// writers adds to positions those of the writes of what they saw, and makes
+// them operation numbers, sorted. Numbers below -1 stand for operations that are
+// not in the view.
+func (e *explainer) writers(at []int32) []int32 {
+	h := e.v.h
+	set := map[int32]bool{}
+	need := map[history.Value]bool{}
+	for _, k := range at {
+		switch {
+		case k < -1:
+			set[-k-2] = true
+		case k >= 0:
+			i := e.op(k)
+			set[int32(i)] = true //nolint:gosec // an op number
+			if h.F(i) != "write" {
+				need[e.saw(i)] = true
+			}
+		}
+	}
+	for again := true; again; {
+		again = false
+		for k := range e.v.len() {
+			i := e.v.at(k)
+			if w := gives(h, i); w != history.None && need[w] && h.Type(i) != history.Fail && !set[int32(i)] { //nolint:gosec // an op number
+				set[int32(i)] = true //nolint:gosec // an op number
+				if h.F(i) == "cas" && !need[e.saw(i)] {
+					need[e.saw(i)] = true
+					again = true
+				}
+			}
+		}
+	}
+	e.observers(set)
+	return sortedOps(set)
+}
+
+// observers adds to every operation of unknown fate somebody who saw its value:
+// the proof that it happened. One of unknown fate proves nothing, unless somebody
+// saw its value in turn.
+func (e *explainer) observers(set map[int32]bool) {
+	for again := true; again; {
+		again = false
+		proven := e.proven(set)
+		for _, i := range sortedOps(set) {
+			w := wrote(e.v.h, int(i))
+			if w == history.None || proven[i] {
+				continue
+			}
+			if j := e.observer(w); j >= 0 && !set[j] {
+				set[j], again = true, true
+			}
+		}
+	}
+}
+
+// proven are the operations of set that are certain to have happened, going by
+// what the set holds.
+func (e *explainer) proven(set map[int32]bool) map[int32]bool {
+	proven := map[int32]bool{}
+	for i := range set {
+		proven[i] = e.v.typ(int(i)) != history.Info
+	}
+	for again := true; again; {
+		again = false
+		seen := map[history.Value]bool{}
+		for i := range set {
+			if proven[i] {
+				for _, s := range e.seesAtCut(int(i)) {
+					seen[s] = true
+				}
+			}
+		}
+		for i := range set {
+			if !proven[i] && seen[wrote(e.v.h, int(i))] {
+				proven[i], again = true, true
+			}
+		}
+	}
+	return proven
+}
+
+// seesAtCut is sees, for what is known at the view's cut.
+func (e *explainer) seesAtCut(i int) []history.Value {
+	if e.v.typ(i) == history.Info && e.v.h.F(i) == "read" {
+		return nil
+	}
+	return sees(e.v.h, i)
+}
+
+// observer is a read of w, or else a compare-and-set that expects it.
+func (e *explainer) observer(w history.Value) int32 {
+	found := int32(-1)
+	for k := range e.v.len() {
+		i := e.v.at(k)
+		if !slices.Contains(e.seesAtCut(i), w) || e.v.typ(i) == history.Fail && e.v.h.Observed(i) == history.None {
+			continue
+		}
+		if e.v.typ(i) != history.Info {
+			return int32(i) //nolint:gosec // an op number
+		}
+		if wrote(e.v.h, i) != w {
+			found = int32(i) //nolint:gosec // an op number
+		}
+	}
+	return found
+}
+
+func sortedOps(set map[int32]bool) []int32 {
+	ops := make([]int32, 0, len(set))
+	for i := range set {
+		ops = append(ops, i)
+	}
+	sort.Slice(ops, func(a, b int) bool { return ops[a] < ops[b] })
+	return ops
+}
+
+// minimise drops operations while what remains still violates. An operation
+// goes together with all that saw what it wrote, so that what remains is a
+// proof: in a register an operation that nobody sees may be left out of any
+// legal order, hence if the rest has no legal order, the whole has none.
+func (e *explainer) minimise(ops []int32) []int32 {
+	if e.c.kind == kindPhantom || e.c.kind == kindFuture || len(ops) > 64 {
+		return ops
+	}
+	return shrinkWitness(e.v, e.p.o.Model, ops)
+}
+
+// shrinkWitness is minimise for any register history.
+func shrinkWitness(v view, spec model.Spec, ops []int32) []int32 {
+	for changed := true; changed; {
+		changed = false
+		for _, i := range slices.Clone(ops) {
+			if !slices.Contains(ops, i) {
+				continue
+			}
+			rest := without(v.h, ops, i)
+			if len(rest) == 0 {
+				continue
+			}
+			if bad, err := violates(v.only(rest), spec); err == nil && bad {
+				ops, changed = rest, true
+			}
+		}
+	}
+	return ops
+}
+
+// without drops operation i, and all that saw what only i wrote.
+func without(h *history.History, ops []int32, i int32) []int32 {
+	gone := map[int32]bool{i: true}
+	for again := true; again; {
+		again = false
+		have := map[history.Value]bool{history.Nil: true}
+		for _, j := range ops {
+			if !gone[j] {
+				have[wrote(h, int(j))] = true
+			}
+		}
+		dropped := map[history.Value]bool{}
+		for j := range gone {
+			dropped[wrote(h, int(j))] = true
+		}
+		for _, j := range ops {
+			for _, s := range sees(h, int(j)) {
+				if !gone[j] && dropped[s] {
+					gone[j], again = true, true
+				}
+			}
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(ops), func(j int32) bool { return gone[j] })
+}
+
+// wrote is the value operation i leaves behind, None for none.
+func wrote(h *history.History, i int) history.Value {
+	switch h.F(i) {
+	case "write", "put":
+		return h.In(i)
+	case "delete":
+		return history.Nil
+	case "cas":
+		if h.Type(i) != history.Fail {
+			return gives(h, i)
+		}
+	}
+	return history.None
+}
+
+// sees are the values that operation i needs to have been there.
+func sees(h *history.History, i int) []history.Value {
+	switch h.F(i) {
+	case "read", "get":
+		return []history.Value{h.Out(i)}
+	case "cas":
+		if o := h.Observed(i); o != history.None {
+			return []history.Value{o}
+		}
+		if h.In(i).IsPair() {
+			u, _ := h.Pair(h.In(i))
+			return []history.Value{u}
+		}
+	}
+	return nil
+}
