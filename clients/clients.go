@@ -71,6 +71,9 @@ type System struct {
 
 	// Ready returns nil when the node serves; it is called again until it does.
 	Ready func(context.Context, Target) error
+	// Methods is a client that is connected to nothing: good for asking which
+	// methods the system's clients have.
+	Methods func() any
 	// Open opens a session and completes the protocol's handshake. Its failure is
 	// definite by nature: no operation was sent.
 	Open func(context.Context, Target) (Client, error)

@@ -6,6 +6,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -140,11 +141,15 @@ type Logs interface {
 	Logs(ctx context.Context, node string) (map[string]io.ReadCloser, error)
 }
 
-// Caller carries a request to a node and its answer back, for clients of the
-// bundled stores in a world without sockets. An error wraps ErrNotSent where
-// the request certainly was not delivered.
+// ErrNotSent says that a Caller's request certainly was not delivered.
+var ErrNotSent = errors.New("not sent")
+
+// Caller carries a request to a node's client port and its answer back, for
+// clients of the bundled stores in a world without sockets. An error wraps
+// ErrNotSent where the request certainly was not delivered; otherwise its fate is
+// unknown. Status is HTTP's.
 type Caller interface {
-	Call(ctx context.Context, node, path string, body []byte) ([]byte, error)
+	Call(ctx context.Context, node, path string, body []byte) (status int, answer []byte, err error)
 }
 
 // Port is a port that a node serves on.

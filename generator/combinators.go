@@ -418,12 +418,13 @@ func (r reserve) Update(c Context, e history.Op) Generator {
 	return r
 }
 
-// UntilOK performs g until one of its operations was ok.
-func UntilOK(g Generator) Generator { return untilOK{g, false} }
+// UntilOK performs g until one of its own operations was ok.
+func UntilOK(g Generator) Generator { return untilOK{g: g} }
 
 type untilOK struct {
-	g  Generator
-	ok bool
+	g    Generator
+	busy []history.Process // whose operation of g is open
+	ok   bool
 }
 
 func (u untilOK) Next(c Context) (Step, Generator) {
@@ -431,12 +432,18 @@ func (u untilOK) Next(c Context) (Step, Generator) {
 		return over(Step{})
 	}
 	s, g := u.g.Next(c)
+	if s.Kind == Do {
+		u.busy = append(slices.Clone(u.busy), c.Process)
+	}
 	u.g = g
 	return s, u
 }
 
 func (u untilOK) Update(c Context, e history.Op) Generator {
-	u.ok = u.ok || e.Type == history.OK
+	if i := slices.Index(u.busy, e.Process); i >= 0 && e.Type != history.Invoke {
+		u.busy = slices.Delete(slices.Clone(u.busy), i, i+1)
+		u.ok = u.ok || e.Type == history.OK
+	}
 	u.g = updated(u.g, c, e)
 	return u
 }

@@ -36,8 +36,11 @@ type Workload struct {
 
 // Instance is a workload made for one run.
 type Instance struct {
-	// Main are the operations of the run, Final those after the last heal.
-	Main, Final generator.Generator
+	// Main are the operations of the run.
+	Main generator.Generator
+	// Final are the operations after the last heal, given the keys that Main used;
+	// nil for none.
+	Final func(keys []string) generator.Generator
 	// Perform does one operation with a client. The reply is recorded with the
 	// completion, whose type follows from the error (history.TypeOf).
 	Perform func(ctx context.Context, client any, op history.Op) (history.Reply, error)

@@ -20,7 +20,11 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/faultline-dev/faultline/clients"
 	"github.com/faultline-dev/faultline/internal/exit"
+	"github.com/faultline-dev/faultline/nemesis"
+	"github.com/faultline-dev/faultline/workloads"
+	allworkloads "github.com/faultline-dev/faultline/workloads/all"
 )
 
 // Env is what the commands work with: the catalogues and the outside world.
@@ -31,6 +35,12 @@ type Env struct {
 	// Terminal says that Stderr is a terminal.
 	Terminal bool
 
+	Systems   []clients.System
+	Workloads []workloads.Workload
+	Faults    []nemesis.Fault
+	// Simulate makes a simulated cluster; nil where there is none.
+	Simulate func() error
+
 	// code is what Main returns when a command ends without an error.
 	code int
 }
@@ -40,7 +50,14 @@ func Default() Env {
 	return Env{
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 		Getenv: os.Getenv, Terminal: isTerminal(os.Stderr),
+		Systems: systems(), Workloads: allworkloads.All(),
 	}
+}
+
+// color says whether to colour what goes to standard output.
+func (env *Env) color() bool {
+	f, ok := env.Stdout.(*os.File)
+	return ok && isTerminal(f) && env.Getenv("NO_COLOR") == ""
 }
 
 func isTerminal(f *os.File) bool {
@@ -162,6 +179,9 @@ func noArgs(cmd *cobra.Command, args []string) error {
 // commands are all subcommands, one file each.
 func commands(env *Env) []*cobra.Command {
 	return []*cobra.Command{
+		newRunCmd(env),
+		newListCmd(env),
+		newNodeCmd(env),
 		newVersionCmd(env),
 	}
 }

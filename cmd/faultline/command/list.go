@@ -1,0 +1,101 @@
+package command
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/faultline-dev/faultline/options"
+)
+
+// entry is one line of a list.
+type entry struct {
+	Name    string           `json:"name"`
+	Doc     string           `json:"doc"`
+	Options []options.Option `json:"options,omitempty"`
+}
+
+func newListCmd(env *Env) *cobra.Command {
+	list := &cobra.Command{
+		Use:   "list",
+		Short: "List what there is: systems, workloads, nemeses, bugs, ...",
+		Example: `  faultline list systems
+  faultline list bugs --json`,
+		RunE: noSubcommand,
+		Args: noArgs,
+	}
+	var asJSON bool
+	list.PersistentFlags().BoolVar(&asJSON, "json", false, "print an array of objects")
+	add := func(name, short string, print func() error) {
+		list.AddCommand(&cobra.Command{Use: name, Short: short, Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error { return print() }})
+	}
+	add("systems", "what can be tested", func() error { return printEntries(env.Stdout, asJSON, env.systemEntries()) })
+	add("workloads", "what can be done with it", func() error { return printEntries(env.Stdout, asJSON, env.workloadEntries()) })
+	add("bugs", "what the bundled stores can be told to do wrong", func() error { return env.printBugs(asJSON) })
+	return list
+}
+
+// noSubcommand prints the help of a command that only has subcommands.
+func noSubcommand(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+
+func (env *Env) systemEntries() []entry {
+	var es []entry
+	for _, s := range env.Systems {
+		es = append(es, entry{s.Name, s.Doc, s.Options})
+	}
+	return es
+}
+
+func (env *Env) workloadEntries() []entry {
+	var es []entry
+	for _, w := range env.Workloads {
+		es = append(es, entry{w.Name, w.Doc, w.Options})
+	}
+	return es
+}
+
+func printEntries(w io.Writer, asJSON bool, es []entry) error {
+	if asJSON {
+		return printJSON(w, es)
+	}
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, e := range es {
+		fmt.Fprintf(tw, "%s\t%s\n", e.Name, e.Doc)
+		for _, o := range e.Options {
+			values := string(o.Kind)
+			if len(o.Values) > 0 {
+				values = strings.Join(o.Values, "|")
+			}
+			fmt.Fprintf(tw, "\t  --opt %s=%s  %s (default %s)\n", o.Name, values, o.Doc, o.Default)
+		}
+	}
+	return tw.Flush()
+}
+
+func (env *Env) printBugs(asJSON bool) error {
+	bugs := make([]any, 0)
+	for _, s := range env.Systems {
+		for _, b := range s.Bugs {
+			bugs = append(bugs, b)
+		}
+	}
+	if asJSON {
+		return printJSON(env.Stdout, bugs)
+	}
+	for _, s := range env.Systems {
+		for _, b := range s.Bugs {
+			fmt.Fprintf(env.Stdout, "%s (%s, %s)\n  %s\n  breaks: %s\n  shows as: %s\n", b.Name, b.System, b.Workload, b.Doc, b.Rule, strings.Join(b.Expects, ", "))
+		}
+	}
+	return nil
+}
+
+func printJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}

@@ -1,0 +1,26 @@
+package command
+
+import (
+	"github.com/faultline-dev/faultline/clients"
+	allclients "github.com/faultline-dev/faultline/clients/all"
+	"github.com/faultline-dev/faultline/options"
+	"github.com/faultline-dev/faultline/stores/raft"
+)
+
+// systems are the systems, with the bugs of the bundled ones.
+func systems() []clients.System { return allclients.All(bugs()) }
+
+// bugs is the catalogue: a bundled store knows what it can do wrong, but nothing
+// of those who look for it.
+func bugs() []clients.Bug {
+	var all []clients.Bug
+	for _, b := range raft.Catalogue() {
+		all = append(all, clients.Bug{
+			System: "raft", Name: b.Name, Doc: b.Doc, Rule: b.Rule, Workload: b.Workload, Expects: b.Expects, Nemesis: b.Nemesis,
+		})
+	}
+	return all
+}
+
+// faultOptions are the options of all faults.
+func (env *Env) faultOptions() []options.Option { return nil }

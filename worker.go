@@ -1,0 +1,249 @@
+package faultline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/faultline-dev/faultline/clients"
+	"github.com/faultline-dev/faultline/cluster"
+	"github.com/faultline-dev/faultline/generator"
+	"github.com/faultline-dev/faultline/history"
+)
+
+const (
+	// backOff is how long a worker waits after an operation that found its node
+	// unreachable, so that a dead node makes no flood of failures.
+	backOff = 100 * time.Millisecond
+	// idleMin and idleMax bound the pauses of a worker whose generator has nothing
+	// for it until something changes.
+	idleMin = time.Millisecond
+	idleMax = 16 * time.Millisecond
+)
+
+// source is the generator that all workers share.
+type source struct {
+	mu             sync.Mutex
+	g              generator.Generator
+	rng            *rand.Rand
+	seen           map[string]bool
+	order          []string // keys, in the order of first use
+	ok, fail, info int
+}
+
+func newSource(g generator.Generator, rng *rand.Rand) *source {
+	return &source{g: g, rng: rng, seen: map[string]bool{}}
+}
+
+// next takes the next operation for a worker; an operation counts as invoked once
+// it is taken.
+func (s *source) next(c generator.Context) generator.Step {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c.Rand = s.rng
+	step, g := s.g.Next(c)
+	s.g = g
+	if step.Kind != generator.Do {
+		return step
+	}
+	step.Op.Process, step.Op.Type = c.Process, history.Invoke
+	if !s.seen[step.Op.Key] {
+		s.seen[step.Op.Key] = true
+		s.order = append(s.order, step.Op.Key)
+	}
+	s.g = s.g.Update(c, step.Op)
+	return step
+}
+
+// complete tells the generator how an operation ended.
+func (s *source) complete(c generator.Context, done history.Op) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c.Rand = s.rng
+	s.g = s.g.Update(c, done)
+	switch done.Type {
+	case history.OK:
+		s.ok++
+	case history.Fail:
+		s.fail++
+	case history.Info, history.Invoke:
+		s.info++
+	}
+}
+
+func (s *source) counts() (ok, fail, info int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ok, s.fail, s.info
+}
+
+func (s *source) keys() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.order
+}
+
+// worker performs operations one after the other, each process with a client of
+// its own, always at the same node.
+type worker struct {
+	number  int
+	node    cluster.Node
+	lane    *history.Lane
+	process history.Process
+	client  clients.Client
+}
+
+func (r *run) startWorkers() {
+	nodes := r.Cluster.Nodes()
+	for i := range r.Concurrency {
+		r.workers = append(r.workers, &worker{
+			number: i, node: nodes[i%len(nodes)], lane: r.recorder.Lane(), process: history.Process(i),
+		})
+	}
+}
+
+func (r *run) closeClients() {
+	for _, w := range r.workers {
+		w.close()
+	}
+}
+
+func (w *worker) close() {
+	if w.client != nil {
+		_ = w.client.Close() // its operations are over; what it says now matters to nobody
+		w.client = nil
+	}
+}
+
+// work lets all workers perform the source's operations, until it is over for
+// each of them or ctx is done.
+func (r *run) work(ctx context.Context, clock func() time.Duration) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var waits []func()
+	for _, w := range r.workers {
+		waits = append(waits, r.Runtime.Go(func() {
+			defer func() {
+				if p := recover(); p != nil {
+					r.problems.add(fmt.Sprintf("worker %d panicked: %v\n%s", w.number, p, debug.Stack()))
+					cancel()
+				}
+			}()
+			r.loop(ctx, w, clock)
+		}))
+	}
+	for _, wait := range waits {
+		wait()
+	}
+}
+
+func (r *run) loop(ctx context.Context, w *worker, clock func() time.Duration) {
+	idle := idleMin
+	for ctx.Err() == nil {
+		c := generator.Context{Now: clock(), Worker: w.number, Workers: len(r.workers), Process: w.process}
+		step := r.source.next(c)
+		switch step.Kind {
+		case generator.Done:
+			return
+		case generator.Wait:
+			pause := idle
+			idle = min(2*idle, idleMax)
+			if step.At > c.Now {
+				pause = min(step.At-c.Now, idleMax)
+			}
+			_ = r.Runtime.Sleep(ctx, pause)
+		case generator.Do:
+			idle = idleMin
+			if step.At > c.Now && r.Runtime.Sleep(ctx, step.At-c.Now) != nil {
+				return
+			}
+			if pause := r.operate(ctx, w, c, step.Op); pause > 0 {
+				_ = r.Runtime.Sleep(ctx, pause)
+			}
+		}
+	}
+}
+
+// operate performs one operation and records it; it returns how long the worker
+// should leave its node alone.
+func (r *run) operate(ctx context.Context, w *worker, c generator.Context, op history.Op) (pause time.Duration) {
+	openErr := r.open(ctx, w)
+	op.Node = w.node.Name
+	op = w.lane.Record(op)
+	var reply history.Reply
+	err := openErr
+	if openErr == nil {
+		opCtx, cancel := r.stall.context(ctx, r.Runtime, r.OpTimeout)
+		reply, err = r.Workload.Perform(opCtx, w.client, op)
+		cancel()
+	}
+	done := r.completion(op, reply, err)
+	done = w.lane.Record(done)
+	r.source.complete(c, done)
+	lost := history.IsSessionLost(err)
+	if done.Type == history.Info || lost {
+		w.close()
+		w.process += history.Process(r.Concurrency)
+	}
+	if openErr != nil || lost || err != nil && history.TypeOf(err) == history.Info {
+		return backOff
+	}
+	return 0
+}
+
+// open gives the worker a client if it has none. Its failure is definite: the
+// operation was not sent.
+func (r *run) open(ctx context.Context, w *worker) error {
+	if w.client != nil {
+		return nil
+	}
+	ctx, cancel := r.Runtime.WithTimeout(ctx, r.OpTimeout)
+	defer cancel()
+	client, err := r.System.Open(ctx, r.target(w.node))
+	if err != nil {
+		return history.Definite(fmt.Errorf("no session: %w", err))
+	}
+	w.client = client
+	return nil
+}
+
+// completion is the event that ends op.
+func (r *run) completion(op history.Op, reply history.Reply, err error) history.Op {
+	done := op
+	done.Type = history.TypeOf(err)
+	done.Observed = reply.Observed
+	done.Version = reply.Version
+	switch {
+	case done.Type == history.OK:
+		done.Value = reply.Value
+		return done
+	case done.Type == history.Info && r.Workload.Pure != nil && r.Workload.Pure(op.F):
+		done.Type = history.Fail // it had no effect, whatever became of it
+	case done.Type == history.Info:
+		done.Observed = nil
+	}
+	if err != nil {
+		done.Error = oneLine(err)
+	}
+	return done
+}
+
+// maxError bounds the error text of an event.
+const maxError = 300
+
+func oneLine(err error) string {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return "timed out"
+	}
+	text := []byte(err.Error())
+	for i, b := range text {
+		if b == '\n' || b == '\t' {
+			text[i] = ' '
+		}
+	}
+	return string(text[:min(len(text), maxError)])
+}
