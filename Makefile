@@ -1,0 +1,50 @@
+# Targets with a ## are in `make help`.
+GO      ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+COMMIT  ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
+PKG     := github.com/faultline-dev/faultline/cmd/faultline/command
+LDFLAGS := -s -w -X $(PKG).version=$(VERSION) -X $(PKG).commit=$(COMMIT)
+LINT    := $(GO) tool -modfile=tools/go.mod golangci-lint
+
+.PHONY: help build test test-long integration lint fmt verify bench fuzz cover ci clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+build: ## leave a static bin/faultline
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/faultline ./cmd/faultline
+
+test: ## what README's second command runs: everything that needs neither Docker nor minutes
+	$(GO) test -short ./...
+	@docker version >/dev/null 2>&1 || echo "skipped: the container tests, since no Docker engine answers here"
+
+test-long: ## all tests without -short, with the race detector
+	$(GO) test -race -timeout 60m ./...
+
+integration: build ## real nodes and containers; with FAULTLINE_REQUIRE_DOCKER=1 nothing may skip
+	FAULTLINE_BIN=$(CURDIR)/bin/faultline $(GO) test -run '^TestIntegration' -count=1 -timeout 30m -p 1 ./...
+
+lint: ## the linters of .golangci.yml
+	$(LINT) run ./...
+
+fmt: ## format the code
+	$(LINT) fmt ./...
+
+verify: ## formatting, modules and generated files leave the tree as it is
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "not gofmt'ed:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
+	$(GO) mod tidy -diff
+	$(GO) vet ./...
+
+bench: ## benchmarks against peers in the same process, with ratios
+	$(GO) test -run '^$$' -bench . -benchtime 1x ./history ./generator ./checker/... .
+
+fuzz: ## fuzz the readers for a minute each
+	$(GO) test -run '^$$' -fuzz FuzzRead -fuzztime 60s ./history
+
+cover: ## coverage of the short tests
+	$(GO) test -short -coverprofile=cover.out ./... && $(GO) tool cover -func=cover.out | tail -1
+
+ci: verify lint integration ## what CI runs after the tests
+
+clean: ## remove what building and running left
+	rm -rf bin runs cover.out
