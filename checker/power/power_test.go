@@ -1,0 +1,74 @@
+package power
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/faultline-dev/faultline/checker"
+	"github.com/faultline-dev/faultline/history"
+)
+
+// script is a run on two nodes: n writes and reads by two processes, a
+// partition in the middle and final reads.
+func script(bit, healed, finals bool) *history.History {
+	var ops []history.Op
+	at := time.Duration(0)
+	do := func(p history.Process, node, f string, v any) {
+		at += time.Millisecond
+		ops = append(ops, history.Op{Time: at, Process: p, F: f, Key: "x", Node: node, Value: v})
+		ops = append(ops, history.Op{Time: at, Process: p, Type: history.OK, F: f, Key: "x", Node: node, Value: v})
+	}
+	nemesis := func(phase, name string, yes bool) {
+		at += time.Millisecond
+		ops = append(ops, history.Op{
+			Time: at, Process: history.Nemesis, Type: history.Info, F: "partition:one",
+			Value: map[string]any{"id": "1", "phase": phase, "targets": []any{"n1"}, name: yes},
+		})
+	}
+	for i := range int64(30) {
+		do(1, "n1", "write", i)
+		do(2, "n2", "read", i)
+		if i == 10 {
+			nemesis("start", "x", true)
+			nemesis("probe", "bit", bit)
+		}
+		if i == 20 {
+			nemesis("heal", "x", true)
+			nemesis("gone", "healed", healed)
+		}
+	}
+	if finals {
+		do(3, "n1", "read", int64(29))
+	}
+	h, err := history.Of(ops...)
+	if err != nil {
+		panic(err)
+	}
+	return h
+}
+
+func TestPower(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		h      *history.History
+		faults []string
+		want   string
+	}{
+		{"enough", script(true, true, true), []string{"partition"}, ""},
+		{"did not bite", script(false, true, true), []string{"partition"}, "partition never bit"},
+		{"not healed", script(true, false, true), []string{"partition"}, "partition was proven healed only 0 of 1 times"},
+		{"never started", script(true, true, true), []string{"partition", "kill"}, "kill never started"},
+		{"no final read", script(true, true, false), []string{"none"}, "no final read succeeded on n1"},
+	} {
+		r := New(Options{Faults: c.faults}).Check(context.Background(), c.h)
+		if c.want == "" && r.Verdict != checker.Valid || c.want != "" && (r.Verdict != checker.Unknown || !strings.Contains(r.Reason, c.want)) {
+			t.Errorf("%s: %v %q, want %q", c.name, r.Verdict, r.Reason, c.want)
+		}
+	}
+	few := New(Options{MinOK: 100}).Check(context.Background(), script(true, true, true))
+	if !strings.Contains(few.Reason, "too few write operations succeeded: 30 of 30") {
+		t.Errorf("few: %q", few.Reason)
+	}
+}
