@@ -93,8 +93,8 @@ func writeColumns(out *bufio.Writer, p *page) error {
 	}
 	c.w = bufio.NewWriterSize(z, 1<<16)
 	c.columns()
-	for _, close := range []func() error{c.w.Flush, z.Close, b64.Close} {
-		if err := close(); err != nil && c.err == nil {
+	for _, finish := range []func() error{c.w.Flush, z.Close, b64.Close} {
+		if err := finish(); err != nil && c.err == nil {
 			c.err = err
 		}
 	}
@@ -188,10 +188,10 @@ func (c *columnWriter) columns() {
 			c.uint(uint64(d-h.Invoke(i)) + 1) //nolint:gosec // a completion follows its invocation
 		}
 	})
-	c.each(func(i int) { c.uint(uint64(h.Process(i))) })                      //nolint:gosec // a client's, >= 0
+	c.each(func(i int) { c.uint(uint64(h.Process(i))) })                     //nolint:gosec // a client's, >= 0
 	c.each(func(i int) { c.uint(uint64(h.FID(i)<<2 | outcome(h.Type(i)))) }) //nolint:gosec // small
-	c.each(func(i int) { c.uint(uint64(h.KeyID(i))) })                        //nolint:gosec // small
-	c.each(func(i int) { c.uint(uint64(h.NodeID(i))) })                       //nolint:gosec // small
+	c.each(func(i int) { c.uint(uint64(h.KeyID(i))) })                       //nolint:gosec // small
+	c.each(func(i int) { c.uint(uint64(h.NodeID(i))) })                      //nolint:gosec // small
 	c.each(func(i int) { c.value(h.In(i)) })
 	c.each(c.out)
 	at := 0
@@ -290,4 +290,3 @@ func valueJSON(v any) string {
 	}
 	return string(b[len(before) : len(b)-1])
 }
-
