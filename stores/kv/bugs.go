@@ -17,13 +17,3 @@ const (
 	BugSessionsLost       // a snapshot keeps no sessions
 	BugDuplicate          // a session's retry is applied again
 )
-
-// leaseEnd is when others may take the lock.
-func (c *Cell) leaseEnd(bug Bug) int64 {
-	if bug == BugLockEarly {
-		// The lease's second half is forgotten: the length isn't known any more,
-		// so half a second stands in for it.
-		return c.Until - 500e6
-	}
-	return c.Until
-}

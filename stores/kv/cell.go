@@ -29,7 +29,7 @@ func (c *Cell) Idle() bool { return c.Value == nil && c.Owner == "" && c.Token =
 // Apply changes the cell by the command, at time now of the replicated clock;
 // version is the new value's, if there is one. Both must be monotone per cell.
 func (c *Cell) Apply(now, version int64, cmd *Command, bug Bug) Result {
-	c.expire(now, bug)
+	c.expire(now)
 	switch cmd.Op {
 	case OpRead:
 		return c.observed(true)
@@ -54,11 +54,11 @@ func (c *Cell) Apply(now, version int64, cmd *Command, bug Bug) Result {
 
 // expire drops what has run out at time now. An expired value gets no version of
 // its own: it is absent from then on.
-func (c *Cell) expire(now int64, bug Bug) {
+func (c *Cell) expire(now int64) {
 	if c.Timed() && now >= c.Expires {
 		c.Value, c.Expires = nil, 0
 	}
-	if c.Owner != "" && now >= c.leaseEnd(bug) {
+	if c.Owner != "" && now >= c.Until {
 		c.Owner = ""
 	}
 }
@@ -130,6 +130,9 @@ func (c *Cell) acquire(now int64, cmd *Command, bug Bug) Result {
 		c.Token++
 	}
 	c.Owner, c.Until = cmd.Owner, now+cmd.TTL
+	if bug == BugLockEarly {
+		c.Until -= cmd.TTL / 2 // the holder is told all of it
+	}
 	return Result{OK: true, Owner: c.Owner, Token: c.Token, Left: cmd.TTL}
 }
 

@@ -123,7 +123,10 @@ func New(cfg Config, r Restored) (*Core, error) {
 	c.commit, c.given = r.Snapshot.Index, r.Snapshot.Index
 	c.stable = c.log.last()
 	c.restore = r.Snapshot.Index > 0
-	if c.term > 0 {
+	if cfg.Bug == BugRestartApplies {
+		c.commit = c.log.last()
+	}
+	if c.term > 0 && cfg.Bug != BugForgetVote {
 		// The node may have promised a leader not to vote, just before (diss. §6.4.1).
 		c.quarantine = cfg.ElectionTicks
 	}
@@ -258,7 +261,7 @@ func (c *Core) checkQuorum() bool {
 		p.active = false
 	}
 	switch c.cfg.Bug {
-	case BugStaleRead, BugAckBeforeCommit:
+	case BugStaleRead, BugAckBeforeCommit, BugLeaseDrift, BugNoStepDown:
 		return true // part of the bug: it goes on serving
 	}
 	return n >= c.quorum() || c.cfg.NoCheckQuorum
@@ -341,6 +344,9 @@ func (c *Core) handle(m *Message) {
 	case MsgVoteResp:
 		c.handleVoteResp(m, Candidate)
 	case MsgAppend:
+		if c.cfg.Bug == BugNoStepDown && c.role == Leader {
+			return
+		}
 		c.handleAppend(m)
 	case MsgSnap:
 		c.handleSnap(m)
@@ -363,6 +369,9 @@ func (c *Core) becomeFollower(term uint64, leader string) {
 	if term > c.term {
 		c.term, c.vote = term, ""
 		c.dirtyHard = true
+		if c.cfg.Bug == BugNoStepDown && c.role == Leader {
+			return
+		}
 	}
 	c.role, c.leader = Follower, leader
 	c.dropReads()
@@ -399,7 +408,8 @@ func (c *Core) sendDurable(m Message) {
 	if c.dirty() {
 		seq++
 	}
-	if seq <= c.saved && m.To != c.cfg.ID {
+	early := c.cfg.Bug == BugAckBeforeSync && m.Type == MsgAppendResp
+	if (seq <= c.saved || early) && m.To != c.cfg.ID {
 		c.out.Messages = append(c.out.Messages, m)
 		return
 	}
@@ -447,9 +457,13 @@ func (c *Core) Output() Output {
 		c.out.Snapshot, c.restore = &s, false
 		c.given = s.Index
 	}
-	if c.commit > c.given {
-		c.out.Committed = c.log.slice(c.given+1, c.commit)
-		c.given = c.commit
+	upto := c.commit
+	if c.cfg.Bug == BugApplyBeforeCommit {
+		upto = c.log.last()
+	}
+	if upto > c.given {
+		c.out.Committed = c.log.slice(c.given+1, upto)
+		c.given = upto
 	}
 	out := c.out
 	c.out = Output{}
@@ -464,6 +478,12 @@ func (c *Core) takeSave() *Save {
 	s := &Save{Seq: c.seq}
 	if c.dirtyHard || c.dirtySnap {
 		s.Hard = &HardState{Term: c.term, Vote: c.vote}
+		switch c.cfg.Bug {
+		case BugForgetVote:
+			s.Hard.Vote = ""
+		case BugForgetTerm:
+			*s.Hard = HardState{}
+		}
 	}
 	from := c.dirtyFrom
 	if c.dirtySnap {

@@ -48,7 +48,7 @@ func (c *Core) won() bool {
 // handlePreVote answers whether the node would vote for the sender, promising
 // nothing (diss. §9.6).
 func (c *Core) handlePreVote(m *Message) {
-	ok := m.Term > c.term && !c.protected() && c.log.newer(m.Index, m.LogTerm)
+	ok := m.Term > c.term && !c.protected() && c.upToDate(m)
 	r := Message{Type: MsgPreVoteResp, To: m.From, Reject: !ok}
 	if ok {
 		r.Term = m.Term // the term asked about
@@ -66,7 +66,10 @@ func (c *Core) handleVote(m *Message) {
 	if c.quarantine > 0 && !m.Force && !c.cfg.NoCheckQuorum {
 		free = c.vote == m.From
 	}
-	if !free || !c.log.newer(m.Index, m.LogTerm) {
+	if c.cfg.Bug == BugDoubleVote {
+		free = true
+	}
+	if !free || !c.upToDate(m) {
 		c.send(Message{Type: MsgVoteResp, To: m.From, Reject: true})
 		return
 	}
@@ -76,6 +79,12 @@ func (c *Core) handleVote(m *Message) {
 	}
 	c.resetTimeout()
 	c.sendDurable(Message{Type: MsgVoteResp, To: m.From})
+}
+
+// upToDate tells whether a candidate's log has all that the node's own has (Raft
+// §5.4.1).
+func (c *Core) upToDate(m *Message) bool {
+	return c.log.newer(m.Index, m.LogTerm) || c.cfg.Bug == BugVoteAnyLog
 }
 
 // handleVoteResp counts an answer to the election that asked as role.
@@ -130,6 +139,10 @@ func (c *Core) becomeLeader() {
 		p.snap, p.waiting = 0, false
 	}
 	c.start = c.log.last() + 1
+	if c.cfg.Bug == BugCommitOldTerm {
+		c.start-- // the empty entry would hide the bug, mostly
+		return
+	}
 	c.appendOwn(KindCommand, nil)
 }
 

@@ -26,7 +26,12 @@ func (c *Core) ReadIndex(id uint64) error {
 
 // readIndex is the place that a read must see. A new leader doesn't know what is
 // committed until the first entry of its term is, so its reads wait for that.
-func (c *Core) readIndex() uint64 { return max(c.commit, c.start) }
+func (c *Core) readIndex() uint64 {
+	if c.cfg.Bug == BugReadBeforeNoop {
+		return c.commit
+	}
+	return max(c.commit, c.start)
+}
 
 // LeaseRead is ReadIndex without the messages while the leader's lease holds
 // (diss. §6.4.1): no other leader can have been elected since a majority answered
@@ -48,6 +53,9 @@ func (c *Core) leaseEnd() int64 {
 	}
 	ticks := time.Duration(c.cfg.ElectionTicks-1) * c.cfg.TickLength
 	length := ticks * 100 / time.Duration(100+2*c.cfg.Drift)
+	if c.cfg.Bug == BugLeaseDrift {
+		length = 3 * ticks
+	}
 	var buf [16]int64
 	sent := buf[:0]
 	for _, p := range c.peers {

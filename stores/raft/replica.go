@@ -91,6 +91,9 @@ func NewReplica(cfg ReplicaConfig, records [][]byte) (*Replica, error) {
 	}
 	if cfg.SnapshotEvery == 0 {
 		cfg.SnapshotEvery = 10000
+		if cfg.Bug.bug == BugSnapshotLosesTail || cfg.Bug.kv == kv.BugSessionsLost {
+			cfg.SnapshotEvery = 50 // a short run must take some
+		}
 	}
 	cfg.Core.Bug = cfg.Bug.bug
 	core, err := New(cfg.Core, restored)

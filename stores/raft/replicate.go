@@ -32,7 +32,8 @@ func (c *Core) ProposeVoters(voters []string) (index, term uint64, err error) {
 	last := c.config[len(c.config)-1]
 	// Until an entry of this term is committed, a change of an earlier term may
 	// come back (Ongaro, raft-dev 2015, "bug in single-server membership changes").
-	if last.index > c.commit || c.commit < c.start || distance(last.voters, voters) != 1 || len(voters) == 0 {
+	safe := c.cfg.Bug != BugOnePhase
+	if safe && (last.index > c.commit || c.commit < c.start || distance(last.voters, voters) != 1) || len(voters) == 0 {
 		return 0, 0, ErrVoters
 	}
 	return c.appendOwn(KindVoters, encodeVoters(voters)), c.term, nil
@@ -137,6 +138,9 @@ func (c *Core) batch(lo uint64) []Entry {
 func (c *Core) handleAppend(m *Message) {
 	c.heard(m.From)
 	r := Message{Type: MsgAppendResp, To: m.From, Index: m.Index, Round: m.Round, Sent: m.Sent}
+	if c.cfg.Bug == BugCommitUnchecked {
+		c.commitTo(min(m.Commit, c.log.last()))
+	}
 	if m.Index < c.commit {
 		// Everything up to the commit index is the same on both (Raft §5.4.3).
 		r.Index = c.commit
@@ -149,7 +153,7 @@ func (c *Core) handleAppend(m *Message) {
 			return
 		}
 	}
-	if t, ok := c.log.term(m.Index); !ok || t != m.LogTerm {
+	if t, ok := c.log.term(m.Index); !ok || (t != m.LogTerm && c.cfg.Bug != BugNoLogCheck) {
 		r.Reject, r.Hint = true, c.hint(m.Index)
 		c.send(r)
 		return
@@ -189,8 +193,11 @@ func (c *Core) hint(i uint64) uint64 {
 func (c *Core) merge(prev uint64, entries []Entry) {
 	for i, e := range entries {
 		t, ok := c.log.term(e.Index)
-		if ok && t == e.Term {
+		if ok && t == e.Term && (c.cfg.Bug != BugAppendTruncates || e.Index <= c.commit) {
 			continue
+		}
+		if e.Index <= c.log.snap.Index {
+			continue // never, unless something else is broken
 		}
 		if ok {
 			c.cut(e.Index - 1)
@@ -261,11 +268,19 @@ func (c *Core) maybeCommit() {
 		match = append(match, p.match)
 	}
 	if c.isVoter() {
-		match = append(match, c.stable)
+		own := c.stable
+		if c.cfg.Bug == BugAckBeforeSync {
+			own = c.log.last()
+		}
+		match = append(match, own)
 	}
 	slices.Sort(match)
-	i := match[len(match)-c.quorum()]
-	if t, _ := c.log.term(i); i <= c.commit || t != c.term {
+	quorum := c.quorum()
+	if c.cfg.Bug == BugCommitNoQuorum {
+		quorum = max(1, quorum-1)
+	}
+	i := match[len(match)-quorum]
+	if t, ok := c.log.term(i); i <= c.commit || !ok || (t != c.term && c.cfg.Bug != BugCommitOldTerm) {
 		return
 	}
 	c.commitTo(i)

@@ -13,7 +13,7 @@ func (r *Replica) Request(q replica.Request) {
 	switch {
 	case q.Admin != nil:
 		r.admin(o)
-	case q.Command.Op == kv.OpRead && q.Reads == replica.Local:
+	case q.Command.Op == kv.OpRead && (q.Reads == replica.Local || r.core.cfg.Bug == BugFollowerRead):
 		r.succeed(o, r.sm.Peek(q.Command.Key))
 	case len(r.requests) >= maxOpen:
 		r.fail(o, ErrBusy.Error(), true)
@@ -72,7 +72,7 @@ func (r *Replica) serve(o *open) {
 	r.nextID++
 	id := r.nextID
 	ask := r.core.ReadIndex
-	if o.q.Reads == replica.Lease {
+	if o.q.Reads == replica.Lease || r.core.cfg.Bug == BugLeaseDrift {
 		ask = r.core.LeaseRead
 	}
 	r.reads[id] = o
@@ -86,6 +86,13 @@ func (r *Replica) serve(o *open) {
 func (r *Replica) propose(o *open) {
 	c := o.q.Command
 	c.Now = r.now
+	if r.cfg.Bug.kv == kv.BugCASBlind && c.Op == kv.OpCAS {
+		if x := r.sm.Peek(c.Key); !kv.Equal(x.Value, c.Expect) {
+			x.OK = false
+			r.succeed(o, x)
+			return
+		}
+	}
 	index, term, err := r.core.Propose(c.Append(make([]byte, 0, 64+len(c.Value)+len(c.Expect))))
 	if err != nil {
 		r.fail(o, err.Error(), true)
@@ -126,7 +133,7 @@ func (r *Replica) handleForward(m *Message) {
 	// A node that has led in the message's term and not seen it can say for sure
 	// that it was not taken; the mark keeps a copy from being taken later. Others
 	// stay silent.
-	if !r.seen.mark(m) {
+	if !r.seen.mark(m) && (r.core.cfg.Bug != BugDuplicateForward || !leads) {
 		return
 	}
 	o := &open{node: m.From, nonce: m.Nonce, id: m.ID}
@@ -227,7 +234,7 @@ func (r *Replica) sweep() {
 			if o.state == parked {
 				msg = "no leader before the deadline"
 			}
-			r.fail(o, msg, o.state == parked)
+			r.fail(o, msg, o.state == parked || r.core.cfg.Bug == BugFalseDefinite)
 			continue
 		case o.state == forwarded && repeatable(&o.q.Command) && r.moved(o):
 			r.park(o)

@@ -11,6 +11,9 @@ func (c *Core) Compact(index uint64, data []byte) {
 	t, _ := c.log.term(index)
 	s := Snapshot{Index: index, Term: t, Voters: c.votersAtIndex(index), Data: data}
 	c.log.install(s)
+	if c.cfg.Bug == BugSnapshotLosesTail {
+		c.log.entries = nil
+	}
 	c.trimConfig(s)
 	c.dirtySnap = true
 }
