@@ -16,7 +16,6 @@ const (
 	BugNone Bug = iota
 	BugStaleRead
 	BugAckBeforeCommit
-	BugForgetVote
 	BugForgetTerm
 	BugDoubleVote
 	BugVoteAnyLog
@@ -78,12 +77,6 @@ func diverged() []string {
 func electionBugs() []BugInfo {
 	return []BugInfo{
 		{
-			Name: "forget-vote", bug: BugForgetVote,
-			Doc:      "A node doesn't save whom it voted for: after a restart it may vote again in the same term.",
-			Rule:     "Raft figure 2, persistent state: votedFor is on stable storage before a node responds.",
-			Workload: "register", Nemesis: "partition,kill", Expects: diverged(),
-		},
-		{
 			Name: "forget-term", bug: BugForgetTerm,
 			Doc:      "A node saves neither its term nor its vote: after a restart it takes part in terms that it had left.",
 			Rule:     "Raft figure 2, persistent state: currentTerm and votedFor are on stable storage before a node responds.",
@@ -132,7 +125,7 @@ func commitBugs() []BugInfo {
 		},
 		{
 			Name: "commit-old-term", bug: BugCommitOldTerm,
-			Doc:      "A leader commits entries of earlier terms by counting their copies, without an entry of its own term.",
+			Doc:      "A new leader takes the entries of earlier terms in its log as committed, without an entry of its own term on a majority.",
 			Rule:     "Raft §5.4.2 and figure 8: only entries of the leader's current term are committed by counting replicas.",
 			Workload: "register", Nemesis: "partition,kill", Expects: lost(),
 		},

@@ -126,7 +126,7 @@ func New(cfg Config, r Restored) (*Core, error) {
 	if cfg.Bug == BugRestartApplies {
 		c.commit = c.log.last()
 	}
-	if c.term > 0 && cfg.Bug != BugForgetVote {
+	if c.term > 0 {
 		// The node may have promised a leader not to vote, just before (diss. §6.4.1).
 		c.quarantine = cfg.ElectionTicks
 	}
@@ -478,10 +478,7 @@ func (c *Core) takeSave() *Save {
 	s := &Save{Seq: c.seq}
 	if c.dirtyHard || c.dirtySnap {
 		s.Hard = &HardState{Term: c.term, Vote: c.vote}
-		switch c.cfg.Bug {
-		case BugForgetVote:
-			s.Hard.Vote = ""
-		case BugForgetTerm:
+		if c.cfg.Bug == BugForgetTerm {
 			*s.Hard = HardState{}
 		}
 	}

@@ -140,8 +140,7 @@ func (c *Core) becomeLeader() {
 	}
 	c.start = c.log.last() + 1
 	if c.cfg.Bug == BugCommitOldTerm {
-		c.start-- // the empty entry would hide the bug, mostly
-		return
+		c.commitTo(c.log.last())
 	}
 	c.appendOwn(KindCommand, nil)
 }

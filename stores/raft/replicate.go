@@ -280,7 +280,7 @@ func (c *Core) maybeCommit() {
 		quorum = max(1, quorum-1)
 	}
 	i := match[len(match)-quorum]
-	if t, ok := c.log.term(i); i <= c.commit || !ok || (t != c.term && c.cfg.Bug != BugCommitOldTerm) {
+	if t, ok := c.log.term(i); i <= c.commit || !ok || t != c.term {
 		return
 	}
 	c.commitTo(i)
