@@ -1,0 +1,217 @@
+package nemesis
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/faultline-dev/faultline/cluster"
+	"github.com/faultline-dev/faultline/options"
+)
+
+// TargetArgs are the words by which faults on processes choose nodes.
+func TargetArgs() []Arg {
+	return []Arg{
+		{"one", "one node at random"},
+		{"minority", "as many as leave a majority, at random"},
+		{"majority", "the least majority, at random"},
+		{"leader", "the node that leads (Redis: the primary)"},
+		{"followers", "all that do not lead"},
+		{"all", "every node"},
+		{"random", "at least one, each by chance"},
+	}
+}
+
+// TargetDeck is what faults on processes do in turn: at most a minority at a time,
+// so that the system has to go on.
+func TargetDeck(nodes int, leader bool) []string {
+	var deck []string
+	if leader {
+		deck = append(deck, "leader")
+	}
+	deck = append(deck, "one")
+	if Minority(nodes) > 1 {
+		deck = append(deck, "minority")
+	}
+	return deck
+}
+
+// CheckTarget refuses words that mean nothing with that many nodes.
+func CheckTarget(arg string, nodes int) error {
+	switch {
+	case arg == "minority" && Minority(nodes) == 0:
+		return fmt.Errorf("%d nodes have no minority; use at least 3 with --nodes, or one or all", nodes)
+	case arg == "majority" && nodes < 3:
+		return fmt.Errorf("with %d nodes the majority is all of them; use at least 3 with --nodes, or all", nodes)
+	case arg == "followers" && nodes < 2:
+		return fmt.Errorf("a single node has no followers; use at least 2 with --nodes")
+	}
+	return nil
+}
+
+// QuorumOptions keep a choice of nodes within a quorum, or beyond it.
+func QuorumOptions() []options.Option {
+	return []options.Option{
+		{Name: "keep", Doc: "majority: never take so many nodes that no majority of the members is left, counting those that other faults hold", Kind: options.String, Values: []string{"", "majority"}},
+		{Name: "break", Doc: "quorum: take as many more nodes as it needs to leave no majority", Kind: options.String, Values: []string{"", "quorum"}},
+	}
+}
+
+// Majority is the least number of nodes that is more than half of n.
+func Majority(n int) int { return n/2 + 1 }
+
+// Minority is the greatest number of nodes whose loss leaves a majority of n.
+func Minority(n int) int { return (n - 1) / 2 }
+
+// Choice is which nodes a fault takes, and why.
+type Choice struct {
+	Nodes  []string
+	Leader string // as far as it was asked for and known
+	Note   string
+}
+
+// Choose picks the nodes for a step: those it names, or those its argument
+// describes, from its own seed and what the cluster is like now. Nodes that are
+// whole are preferred to those that another fault holds already.
+func (e *Env) Choose(ctx context.Context, step Step) (Choice, error) {
+	if len(step.Targets) > 0 {
+		return Choice{Nodes: step.Targets}, nil
+	}
+	nodes, rng := e.Nodes(), step.Rand()
+	var c Choice
+	if step.Arg == "leader" || step.Arg == "followers" {
+		c.Leader, c.Note = e.LeaderNow(ctx, rng)
+	}
+	c.Nodes = e.pick(step.Arg, nodes, c.Leader, rng)
+	if step.Opts["keep"] != "" || step.Opts["break"] != "" {
+		members, err := e.members(ctx)
+		if err != nil {
+			return c, err
+		}
+		c.Nodes = e.weigh(c.Nodes, members, step.Opts, rng)
+	}
+	if len(c.Nodes) == 0 {
+		return c, fmt.Errorf("nemesis: %s: %w: no node can be taken without losing the majority", step.ID, errSkipped)
+	}
+	slices.SortFunc(c.Nodes, func(a, b string) int { return slices.Index(nodes, a) - slices.Index(nodes, b) })
+	return c, nil
+}
+
+// pick is the nodes that a word means, or that it names.
+func (e *Env) pick(arg string, nodes []string, leader string, rng *rand.Rand) []string {
+	n := len(nodes)
+	mixed := e.wholeFirst(Shuffled(nodes, rng))
+	switch arg {
+	case "", "one":
+		return mixed[:1]
+	case "minority":
+		return mixed[:max(1, Minority(n))]
+	case "majority":
+		return mixed[:Majority(n)]
+	case "all":
+		return mixed
+	case "random":
+		return mixed[:1+rng.IntN(n)]
+	case "leader":
+		return []string{leader}
+	case "followers":
+		return slices.DeleteFunc(mixed, func(s string) bool { return s == leader })
+	default:
+		return slices.Concat(Groups(arg)...)
+	}
+}
+
+// Shuffled is a copy of names in an order that rng decides.
+func Shuffled(names []string, rng *rand.Rand) []string {
+	mixed := slices.Clone(names)
+	rng.Shuffle(len(mixed), func(i, j int) { mixed[i], mixed[j] = mixed[j], mixed[i] })
+	return mixed
+}
+
+func (e *Env) wholeFirst(nodes []string) []string {
+	slices.SortStableFunc(nodes, func(a, b string) int { return e.broken(a) - e.broken(b) })
+	return nodes
+}
+
+func (e *Env) broken(node string) int {
+	if e.Wanted(node) == cluster.Running {
+		return 0
+	}
+	return 1
+}
+
+// leaderMax bounds asking for a leader; there may be none for a while.
+const leaderMax = 3 * time.Second
+
+// LeaderNow is the node that leads, or one by chance and a note when nobody knows.
+func (e *Env) LeaderNow(ctx context.Context, rng *rand.Rand) (leader, note string) {
+	nodes := e.Nodes()
+	if e.Leader == nil {
+		return nodes[rng.IntN(len(nodes))], "the system does not say who leads; chosen by chance"
+	}
+	var last error
+	for end := e.Runtime.Now() + leaderMax; e.Runtime.Now() < end; {
+		c, cancel := e.Runtime.WithTimeout(ctx, leaderMax)
+		name, err := e.Leader(c)
+		cancel()
+		if err == nil && slices.Contains(nodes, name) {
+			return name, ""
+		}
+		if err == nil {
+			err = fmt.Errorf("%q is no node", name)
+		}
+		last = err
+		if e.Runtime.Sleep(ctx, 50*time.Millisecond) != nil {
+			break
+		}
+	}
+	return nodes[rng.IntN(len(nodes))], fmt.Sprintf("no leader was found, chosen by chance: %v", last)
+}
+
+// members are the nodes that count for a quorum now.
+func (e *Env) members(ctx context.Context) ([]string, error) {
+	if e.Members == nil {
+		return e.Nodes(), nil
+	}
+	ctx, cancel := e.deadline(ctx)
+	defer cancel()
+	m, err := e.Members(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("nemesis: who the members are: %w", err)
+	}
+	return m, nil
+}
+
+// weigh takes nodes out of a choice until a majority of the members is left whole,
+// or adds some until none is.
+func (e *Env) weigh(chosen, members []string, opts map[string]string, rng *rand.Rand) []string {
+	isolated := e.isolated(members)
+	whole := slices.DeleteFunc(slices.Clone(members), func(m string) bool { return e.broken(m) > 0 || isolated[m] })
+	left := func() int {
+		n := 0
+		for _, m := range whole {
+			if !slices.Contains(chosen, m) {
+				n++
+			}
+		}
+		return n
+	}
+	chosen = slices.Clone(chosen)
+	if opts["keep"] == "majority" {
+		for len(chosen) > 0 && left() < Majority(len(members)) {
+			chosen = chosen[:len(chosen)-1]
+		}
+		return chosen
+	}
+	for _, m := range Shuffled(whole, rng) {
+		if left() < Majority(len(members)) {
+			break
+		}
+		if !slices.Contains(chosen, m) {
+			chosen = append(chosen, m)
+		}
+	}
+	return chosen
+}
