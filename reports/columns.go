@@ -14,7 +14,7 @@ import (
 // maxEmbedded bounds the operations that index.html carries for its timeline, so
 // that a browser can still open it. Of longer histories it carries the stretch
 // around the first anomaly.
-const maxEmbedded = 1_000_000
+const maxEmbedded = 1_250_000
 
 // maxInt bounds the integers that stand in the columns as such: what JavaScript
 // keeps exactly, less the bits that say what a number is.

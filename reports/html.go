@@ -170,7 +170,7 @@ func newPage(s Source) *page {
 	if r.Error != "" {
 		p.Class, p.Word = "unknown", "not tested"
 	}
-	p.Title = fmt.Sprintf("%s: %s %s, %s", p.Word, subject(r), r.Workload, strings.Join(r.Nemesis, " + "))
+	p.Title = fmt.Sprintf("%s: %s %s, %s", p.Word, subject(r), r.Workload, strings.Join(asKinds(r.Nemesis), " + "))
 	p.HasOps = s.History != nil && s.History.Len() > 0
 	p.facts()
 	p.notes()
@@ -210,7 +210,7 @@ func (p *page) facts() {
 	}
 	add("System", system)
 	add("Workload", r.Workload)
-	add("Faults", strings.Join(r.Nemesis, ", "))
+	add("Faults", strings.Join(asKinds(r.Nemesis), ", "))
 	load := plural(r.Nodes, "node") + ", " + plural(r.Concurrency, "client")
 	if r.On != "" {
 		load += ", on " + r.On

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"time"
 
 	"github.com/faultline-dev/faultline/checker"
@@ -163,14 +164,36 @@ func (r *Results) Add(res checker.Result) error {
 	for _, a := range res.Anomalies {
 		r.Anomalies = append(r.Anomalies, Anomaly{a, res.Checker})
 	}
-	var err error
-	if res.Detail != nil {
-		if c.Detail, err = json.Marshal(res.Detail); err != nil {
-			c.Detail, err = nil, fmt.Errorf("reports: the detail of checker %s: %w", res.Checker, err)
-		}
-	}
+	detail, err := r.take(res)
+	c.Detail = detail
 	r.Checks = append(r.Checks, c)
 	return err
+}
+
+// take moves what a checker's detail has for the whole run into the results and
+// returns the rest: the verdicts of a "ladder", and what the checker "power"
+// demanded and measured.
+func (r *Results) take(res checker.Result) (json.RawMessage, error) {
+	if res.Detail == nil {
+		return nil, nil
+	}
+	b, err := json.Marshal(res.Detail)
+	if err != nil {
+		return nil, fmt.Errorf("reports: the detail of checker %s: %w", res.Checker, err)
+	}
+	if res.Checker == "power" && json.Unmarshal(b, &r.Power) == nil {
+		return nil, nil
+	}
+	var has struct {
+		Ladder map[string]checker.Verdict `json:"ladder"`
+	}
+	if json.Unmarshal(b, &has) == nil && len(has.Ladder) > 0 {
+		if r.Ladder == nil {
+			r.Ladder = map[string]checker.Verdict{}
+		}
+		maps.Copy(r.Ladder, has.Ladder)
+	}
+	return b, nil
 }
 
 // AnomalyCounts are the numbers of anomalies by name.

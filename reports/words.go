@@ -58,16 +58,22 @@ func anomalyWords(r Results) string {
 
 // under is " under partition and kill", or nothing without faults.
 func under(r Results) string {
-	var names []string
-	for _, n := range r.Nemesis {
-		if n != "" && n != "none" {
-			names = append(names, n)
-		}
-	}
+	names := asKinds(r.Nemesis)
 	if len(names) == 0 {
 		return ""
 	}
 	return " under " + list(names)
+}
+
+// asKinds are the faults that were asked for, also where several share a string.
+func asKinds(nemesis []string) []string {
+	var names []string
+	for _, n := range strings.Split(strings.Join(nemesis, ","), ",") {
+		if n != "" && n != "none" {
+			names = append(names, n)
+		}
+	}
+	return names
 }
 
 func proven(r Results) string {
@@ -113,7 +119,7 @@ func plural(n int, what string) string {
 		return "1 " + what
 	}
 	switch {
-	case strings.HasSuffix(what, "y"):
+	case strings.HasSuffix(what, "y") && !strings.HasSuffix(what, "ey"):
 		what = strings.TrimSuffix(what, "y") + "ie"
 	case strings.HasSuffix(what, "s"), strings.HasSuffix(what, "sh"):
 		what += "e"
