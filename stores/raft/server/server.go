@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/faultline-dev/faultline/stores/node"
+	"github.com/faultline-dev/faultline/stores/protocol"
 	"github.com/faultline-dev/faultline/stores/raft"
 	"github.com/faultline-dev/faultline/stores/replica"
 )
@@ -43,7 +44,7 @@ func Serve(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
-	reads, err := ParseReads(cfg.Reads)
+	reads, err := protocol.ParseReads(cfg.Reads, replica.Linearizable)
 	if err != nil {
 		return err
 	}
@@ -84,17 +85,4 @@ func replicaConfig(cfg *Config) (raft.ReplicaConfig, error) {
 			HeartbeatTicks: int(cfg.Heartbeat / cfg.Tick),
 		},
 	}, nil
-}
-
-// ParseReads reads the name of a way to read; "" is linearizable.
-func ParseReads(s string) (replica.Reads, error) {
-	switch s {
-	case "", "linearizable":
-		return replica.Linearizable, nil
-	case "lease":
-		return replica.Lease, nil
-	case "local":
-		return replica.Local, nil
-	}
-	return 0, fmt.Errorf("server: reads is one of linearizable, lease, local; not %q", s)
 }
