@@ -130,6 +130,7 @@ func (x *executor) failed(ctx context.Context, s *Step, err error) {
 	x.event(s, history.Fail, "start", nil, err)
 	heal := x.retry(context.WithoutCancel(ctx), func(c context.Context) error { return x.env.Release(c, s.ID) })
 	s.Done.End, s.Done.Healed = x.env.Runtime.Now(), heal == nil
+	x.event(s, outcome(heal == nil, heal), "heal", nil, heal)
 	if heal != nil {
 		x.fail(fmt.Errorf("nemesis: %s could not be healed after a failed start: %w", s.ID, heal))
 	}

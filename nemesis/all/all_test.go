@@ -1,0 +1,359 @@
+package all_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/faultline-dev/faultline/cluster"
+	"github.com/faultline-dev/faultline/history"
+	"github.com/faultline-dev/faultline/nemesis"
+	"github.com/faultline-dev/faultline/nemesis/all"
+	"github.com/faultline-dev/faultline/nemesis/nemesistest"
+)
+
+// TestEveryFolder: a fault that is not in the list cannot be asked for.
+func TestEveryFolder(t *testing.T) {
+	source, err := os.ReadFile("all.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	folders, err := os.ReadDir("..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range folders {
+		if !f.IsDir() || slices.Contains([]string{"all", "nemesistest", "planfile", "testdata"}, f.Name()) {
+			continue
+		}
+		if !strings.Contains(string(source), "/nemesis/"+f.Name()+`"`) {
+			t.Errorf("nemesis/%s is not in nemesis/all: add it", f.Name())
+		}
+	}
+	seen := map[string]bool{}
+	for _, f := range all.All() {
+		if seen[f.Name] {
+			t.Errorf("two faults are called %s", f.Name)
+		}
+		seen[f.Name] = true
+	}
+}
+
+func nodes(n int) []string {
+	var out []string
+	for i := range n {
+		out = append(out, fmt.Sprintf("n%d", i+1))
+	}
+	return out
+}
+
+func TestNames(t *testing.T) {
+	for _, tc := range []struct {
+		text  string
+		nodes int
+		want  string // of the error; "" for none
+	}{
+		{"", 3, ""}, {"none", 1, ""},
+		{"partition,kill,pause", 3, ""}, {"partition:leader, kill:majority", 3, ""},
+		{"partition:n1+n2|n3", 3, ""}, {"partition:n1", 3, ""}, {"kill:n1+n3", 3, ""},
+		{"partition:one|halves", 3, "is no node"},
+		{"rolling,restart:all,delay,loss:one,duplicate,reorder,corrupt,rate,pause:clients,partition:clients", 3, ""},
+		{"partition:majorities-ring,partition:bridge,partition:one-way,partition:random", 3, ""},
+		{"partition:clients", 1, ""},
+		{"kil", 3, `unknown fault "kil"; there are: corrupt, delay, duplicate, kill, loss, partition, pause, rate, reorder, restart, rolling, none`},
+		{"clock", 3, "no world has clocks"}, {"member", 3, "not possible yet"}, {"disk:torn", 3, "not possible yet"},
+		{"partition,none", 3, "stands alone"},
+		{"partition,,kill", 3, "unknown fault"},
+		{"partition:", 3, "nothing follows the colon"},
+		{"kill,kill", 3, "asked for twice"},
+		{"partition:majority", 2, "use at least 3 with --nodes"},
+		{"kill:majority", 2, "use at least 3 with --nodes"},
+		{"pause:minority", 2, "no minority"},
+		{"kill:followers", 1, "no followers"},
+		{"partition", 1, "not possible with 1 nodes"},
+		{"delay", 1, "not possible with 1 nodes"},
+		{"partition:bridge", 2, "at least 3 nodes"},
+		{"kill:n4", 3, `"n4" is no node (n1, n2, n3)`},
+		{"kill:n1|n2", 3, "takes no groups"},
+		{"kill:n1+n1", 3, "n1 comes twice"},
+		{"partition:n1+n2+n3", 3, "all nodes"},
+		{"rolling:one", 3, "it takes nothing"},
+		{"partition:minority", 3, "it takes one, halves, majority"},
+	} {
+		_, err := nemesis.Parse(all.All(), tc.text, nodes(tc.nodes), nil)
+		switch {
+		case tc.want == "" && err != nil:
+			t.Errorf("%q with %d nodes: %v", tc.text, tc.nodes, err)
+		case tc.want != "" && (err == nil || !strings.Contains(err.Error(), tc.want)):
+			t.Errorf("%q with %d nodes: %v; want %q", tc.text, tc.nodes, err, tc.want)
+		}
+	}
+}
+
+func TestOptions(t *testing.T) {
+	for given, want := range map[string]string{
+		"partition.interval=3s": "", "partition.for=2s": "", "partition.way=in": "", "kill.keep=majority": "",
+		"partition.interval=3":   "a duration like",
+		"partition.way=up":       "expected one of any, in, out",
+		"partition.nope=1":       `unknown option "nope"`,
+		"pause.for=2s":           "pause is not among the faults",
+		"nope.for=2s":            `unknown fault "nope"`,
+		"partition.interval=1ms": "at least 10ms",
+	} {
+		k, v, _ := strings.Cut(given, "=")
+		_, err := nemesis.Parse(all.All(), "partition,kill", nodes(3), map[string]string{k: v})
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: %v; want %q", given, err, want)
+		}
+	}
+}
+
+func plan(t *testing.T, text string, n int, seed uint64, d time.Duration, given map[string]string) nemesis.Plan {
+	t.Helper()
+	specs, err := nemesis.Parse(all.All(), text, nodes(n), given)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := nemesis.NewPlan(nemesis.Request{Faults: all.All(), Specs: specs, Nodes: n, Leader: true, Seed: seed, Time: d})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// TestPlans: each fault starts at least once, lasts, and lies within the quiet
+// ends; the same seed gives the same plan, another one another.
+func TestPlans(t *testing.T) {
+	texts := []string{"partition", "partition,kill", "partition,kill,pause", "kill:one,kill:leader,pause,partition:one-way,delay,loss,rolling", "pause:clients"}
+	for _, d := range []time.Duration{time.Second, 5 * time.Second, 10 * time.Second, time.Minute, time.Hour} {
+		for _, text := range texts {
+			for seed := range uint64(20) {
+				p := plan(t, text, 5, seed, d, nil)
+				if q := plan(t, text, 5, seed, d, nil); !reflect.DeepEqual(p, q) {
+					t.Fatalf("%s, seed %d: two plans", text, seed)
+				}
+				asked := map[string]int{}
+				for _, s := range p.Steps {
+					asked[s.Fault]++
+					if s.At < min(time.Second, d/10) || s.At+s.For > d-min(3*time.Second, d/5) || s.For < min(500*time.Millisecond, d/20) {
+						t.Errorf("%s in %v, seed %d: %s from %v for %v", text, d, seed, s.ID, s.At, s.For)
+					}
+				}
+				for part := range strings.SplitSeq(text, ",") {
+					name, _, _ := strings.Cut(part, ":")
+					if asked[name] == 0 {
+						t.Errorf("%s in %v, seed %d: no %s", text, d, seed, name)
+					}
+				}
+			}
+			if a, b := plan(t, text, 5, 1, d, nil), plan(t, text, 5, 2, d, nil); reflect.DeepEqual(a.Steps, b.Steps) {
+				t.Errorf("%s: seeds 1 and 2 give the same plan", text)
+			}
+		}
+	}
+	p := plan(t, "partition,kill", 3, 1, 30*time.Second, map[string]string{"partition.interval": "3s", "partition.for": "2s"})
+	n := 0
+	for _, s := range p.Steps {
+		if s.Fault == "partition" {
+			n++
+			if s.For != 2*time.Second {
+				t.Errorf("partition.for=2s gives %v", s.For)
+			}
+		}
+	}
+	if n < 8 {
+		t.Errorf("partition.interval=3s gives %d partitions in 30 s", n)
+	}
+}
+
+func TestPlanRoundTrip(t *testing.T) {
+	p := plan(t, "partition,kill,pause,delay", 3, 1<<63+5, 20*time.Second, nil)
+	b, err := json.Marshal(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var q nemesis.Plan
+	if err := json.Unmarshal(b, &q); err != nil {
+		t.Fatal(err)
+	}
+	for i := range p.Steps {
+		if len(p.Steps[i].Opts) == 0 {
+			p.Steps[i].Opts = nil
+		}
+		p.Steps[i].Opts = map[string]string(p.Steps[i].Opts)
+	}
+	if !reflect.DeepEqual(p, q) {
+		t.Errorf("got  %+v\nwant %+v", q, p)
+	}
+	if err := json.Unmarshal([]byte(`{"format":1,"seeed":1}`), &q); err == nil {
+		t.Error("an unknown field was accepted")
+	}
+}
+
+// world is one execution in virtual time.
+type world struct {
+	plan    nemesis.Plan
+	cluster *nemesistest.Cluster
+	events  []history.Op
+	err     error
+}
+
+func execute(t *testing.T, n int, seed uint64, p nemesis.Plan, cancel time.Duration, fail ...int) world {
+	t.Helper()
+	var w world
+	_, err := nemesistest.Virtual(func(rt cluster.Runtime) {
+		w.cluster = nemesistest.NewCluster(rt, n, seed)
+		w.cluster.FailAt(fail...)
+		ctx := context.Background()
+		if cancel > 0 {
+			c, stop := rt.WithTimeout(ctx, cancel)
+			defer stop()
+			ctx = c
+		}
+		w.plan, w.err = nemesis.Run(ctx, rt, p, nemesis.Env{
+			Faults: all.All(), Cluster: w.cluster, Workers: nemesistest.NewWorkers(),
+			Record: func(op history.Op) {
+				op.Time = rt.Now()
+				w.events = append(w.events, op)
+			},
+			Leader: func(context.Context) (string, error) {
+				if rt.Now()%(3*time.Second) < time.Second {
+					return "", fmt.Errorf("an election is going on")
+				}
+				return "n1", nil
+			},
+		})
+	})
+	if err != nil {
+		t.Fatalf("seed %d: %v", seed, err)
+	}
+	return w
+}
+
+// randomPlan has overlapping steps of all faults at random times.
+func randomPlan(n int, seed uint64) nemesis.Plan {
+	rng := rand.New(rand.NewPCG(seed, 3))
+	p := nemesis.Plan{Format: 1, Seed: seed}
+	faults := all.All()
+	for len(p.Steps) < 1+rng.IntN(12) {
+		f := faults[rng.IntN(len(faults))]
+		arg := f.Name
+		if len(f.Args) > 0 {
+			arg += ":" + f.Args[rng.IntN(len(f.Args))].Name
+		}
+		specs, err := nemesis.Parse(faults, arg, nodes(n), nil)
+		if err != nil {
+			continue
+		}
+		delete(specs[0].Options, "for")
+		delete(specs[0].Options, "interval")
+		if f.Name == "restart" && rng.IntN(2) == 0 {
+			specs[0].Options["every"] = "300ms"
+		}
+		p.Steps = append(p.Steps, nemesis.Step{
+			ID: fmt.Sprintf("s%d", len(p.Steps)), Fault: f.Name, Arg: specs[0].Arg, Opts: specs[0].Options,
+			At:  time.Duration(rng.IntN(5000)) * time.Millisecond,
+			For: time.Duration(1+rng.IntN(3000)) * time.Millisecond, Seed: rng.Uint64(),
+		})
+	}
+	return p
+}
+
+// TestRandomPlansHeal: whatever overlaps, everything is whole at the end, and each
+// step's fault was gone although others went on.
+func TestRandomPlansHeal(t *testing.T) {
+	for seed := range uint64(400) {
+		n := 1 + int(seed%7)
+		p := randomPlan(n, seed)
+		if err := p.Check(all.All(), nodes(n)); err != nil {
+			t.Fatal(err)
+		}
+		w := execute(t, n, seed, p, 0)
+		if b := w.cluster.Broken(); b != "" || w.err != nil {
+			t.Fatalf("seed %d: left behind: %q; %v", seed, b, w.err)
+		}
+		for _, s := range w.plan.Steps {
+			if s.Done == nil || !s.Done.Healed || s.Done.End < s.Done.Start {
+				t.Errorf("seed %d: %s: %+v", seed, s.ID, s.Done)
+			}
+		}
+	}
+}
+
+// TestRandomPlansEndAnywhere: cancelled at any time, with calls failing, nothing
+// is left behind.
+func TestRandomPlansEndAnywhere(t *testing.T) {
+	for seed := range uint64(300) {
+		n := 1 + int(seed%7)
+		rng := rand.New(rand.NewPCG(seed, 4))
+		fail := []int{1 + rng.IntN(20), 1 + rng.IntN(20), 1 + rng.IntN(20)}
+		w := execute(t, n, seed, randomPlan(n, seed), time.Duration(1+rng.IntN(6000))*time.Millisecond, fail...)
+		if b := w.cluster.Broken(); b != "" {
+			t.Fatalf("seed %d: left behind: %q; %v", seed, b, w.err)
+		}
+	}
+}
+
+// TestDeterministic: in virtual time the same plan gives the same events.
+func TestDeterministic(t *testing.T) {
+	for seed := range uint64(30) {
+		a, b := execute(t, 5, seed, randomPlan(5, seed), 0), execute(t, 5, seed, randomPlan(5, seed), 0)
+		if !reflect.DeepEqual(a.events, b.events) || !reflect.DeepEqual(a.plan, b.plan) {
+			t.Fatalf("seed %d: two executions of one plan differ", seed)
+		}
+	}
+}
+
+// TestQuorum: keep=majority never takes the quorum together with other faults,
+// break=quorum always does.
+func TestQuorum(t *testing.T) {
+	for seed := range uint64(100) {
+		step := func(id string, at time.Duration, arg string, o map[string]string) nemesis.Step {
+			return nemesis.Step{ID: id, Fault: "kill", Arg: arg, At: at, For: 2 * time.Second, Opts: o, Seed: seed}
+		}
+		w := execute(t, 5, seed, nemesis.Plan{Steps: []nemesis.Step{
+			step("a", 0, "one", nil),
+			step("b", time.Second, "all", map[string]string{"keep": "majority"}),
+			step("c", 1500*time.Millisecond, "one", map[string]string{"keep": "majority"}),
+		}}, 0)
+		r := w.plan.Reports()
+		if w.err != nil || len(r[1].Targets) != 1 || r[1].Targets[0] == r[0].Targets[0] {
+			t.Errorf("seed %d: %v kept no majority of 5 besides %v; %v", seed, r[1].Targets, r[0].Targets, w.err)
+		}
+		if len(r[2].Targets) != 0 || !strings.Contains(r[2].Error, "without losing the majority") {
+			t.Errorf("seed %d: a third of five was taken: %+v", seed, r[2])
+		}
+		w = execute(t, 5, seed, nemesis.Plan{Steps: []nemesis.Step{step("a", 0, "one", map[string]string{"break": "quorum"})}}, 0)
+		if r := w.plan.Reports(); len(r[0].Targets) != 3 {
+			t.Errorf("seed %d: break=quorum took %v of 5", seed, r[0].Targets)
+		}
+	}
+}
+
+func TestEdit(t *testing.T) {
+	w := execute(t, 3, 1, plan(t, "partition,kill", 3, 1, 10*time.Second, nil), 0)
+	for _, s := range w.plan.Pinned().Steps {
+		if len(s.Targets) == 0 || s.Done != nil {
+			t.Errorf("not pinned: %+v", s)
+		}
+	}
+	again := execute(t, 3, 1, w.plan.Pinned(), 0)
+	for i, r := range again.plan.Reports() {
+		if !slices.Equal(r.Targets, w.plan.Reports()[i].Targets) {
+			t.Errorf("pinned to %v, hit %v", w.plan.Reports()[i].Targets, r.Targets)
+		}
+	}
+	if p := w.plan.Without("kill-1"); len(p.Steps) != len(w.plan.Steps)-1 || w.plan.Steps[0].Done == nil {
+		t.Error("Without")
+	}
+	if p := w.plan.Shortened("kill-1", time.Millisecond).Until(5 * time.Second); p.Time != 5*time.Second || len(p.Steps) != 2 {
+		t.Errorf("%+v", p)
+	}
+}
