@@ -40,7 +40,7 @@ func (z *zones) rankOf(k int32) int32 {
 // earliest is the reader of block b with the least return.
 func (z *zones) earliest(b int32) int32 {
 	best, rank := int32(-1), int32(z.n)+1 //nolint:gosec // bounded by events
-	for k := max(0, z.writer[b]); k <= z.maxInv[b]; k++ {
+	for k := range z.maxInv[b] + 1 {
 		code, from, _ := z.code(z.v.at(int(k)))
 		if code != reading {
 			continue
