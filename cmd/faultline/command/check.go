@@ -1,0 +1,325 @@
+package command
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/faultline-dev/faultline/checker"
+	"github.com/faultline-dev/faultline/checker/linear"
+	"github.com/faultline-dev/faultline/checker/model"
+	"github.com/faultline-dev/faultline/history"
+	"github.com/faultline-dev/faultline/internal/exit"
+	"github.com/faultline-dev/faultline/reports"
+)
+
+type checkFlags struct {
+	model, engine, format, memory string
+	timeout                       time.Duration
+	json                          bool
+
+	spec  *model.Spec // nil for auto
+	bytes int64
+}
+
+func newCheckCmd(env *Env) *cobra.Command {
+	var f checkFlags
+	c := &cobra.Command{
+		Use:   "check HISTORY…",
+		Short: "Judge recorded histories: is what the clients saw linearizable?",
+		Long: `Check judges histories: files, or folders of runs. It prints a line for each,
+separated by tabs: file, verdict, model, engine, operations, milliseconds; then
+its anomalies in words. Files may be faultline's own, Jepsen's EDN or text log,
+Porcupine's key-value log, or elle-cli's JSON.
+
+Exit codes: 0 all valid, 1 an anomaly in at least one, 2 none, but at least one
+is unknown, 254 bad input.`,
+		Example: `  faultline check runs/latest
+  faultline check --model cas-register --engine search history.edn
+  faultline check --timeout 5s --memory 512MiB --json history.jsonl`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := f.parse(); err != nil {
+				return err
+			}
+			return check(cmd.Context(), env, &f, args)
+		},
+	}
+	f.add(c)
+	c.Flags().BoolVar(&f.json, "json", false, "print each judgement as an object of results.json, and nothing else")
+	return c
+}
+
+// add adds the flags that say how to judge.
+func (f *checkFlags) add(c *cobra.Command) {
+	var names []string
+	for _, s := range model.All() {
+		names = append(names, s.Name)
+	}
+	c.Flags().StringVar(&f.model, "model", "auto", "what the object is: auto|"+strings.Join(names, "|"))
+	c.Flags().StringVar(&f.engine, "engine", linear.Auto, "auto|fast|search|porcupine")
+	c.Flags().StringVar(&f.format, "format", "auto", "auto|"+strings.Join(history.Formats(), "|"))
+	c.Flags().DurationVar(&f.timeout, "timeout", time.Minute, "for checking one history, all its keys together; 0 is no limit")
+	c.Flags().StringVar(&f.memory, "memory", "2GiB", "that checking may need beyond the loaded history; 0 is no limit")
+}
+
+func (f *checkFlags) parse() error {
+	var err error
+	if f.bytes, err = parseBytes(f.memory); err != nil {
+		return exit.Usagef("--memory: %w", err)
+	}
+	if f.timeout < 0 {
+		return exit.Usagef("--timeout %v: expected a time of 0 or more", f.timeout)
+	}
+	if f.model != "auto" && f.model != "" {
+		spec, err := model.Named(f.model)
+		if err != nil {
+			return exit.Usagef("--model: %w", err)
+		}
+		f.spec = &spec
+	}
+	switch f.engine {
+	case linear.Auto, linear.Fast, linear.Search, linear.Porcupine:
+	default:
+		return exit.Usagef("--engine: unknown engine %q; there are auto, fast, search, porcupine", f.engine)
+	}
+	if f.format != "auto" {
+		for _, n := range history.Formats() {
+			if n == f.format {
+				return nil
+			}
+		}
+		return exit.Usagef("--format: unknown format %q; there are auto, %s", f.format, strings.Join(history.Formats(), ", "))
+	}
+	return nil
+}
+
+// parseBytes reads 512MiB, 2GiB, 1000 or 64KB.
+func parseBytes(s string) (int64, error) {
+	units := []struct {
+		name string
+		n    int64
+	}{
+		{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"GB", 1e9}, {"MB", 1e6}, {"kB", 1e3}, {"KB", 1e3}, {"B", 1},
+	}
+	n, num := int64(1), strings.TrimSpace(s)
+	for _, u := range units {
+		if rest, ok := strings.CutSuffix(num, u.name); ok {
+			n, num = u.n, strings.TrimSpace(rest)
+			break
+		}
+	}
+	var x float64
+	if err := json.Unmarshal([]byte(num), &x); err != nil || x < 0 || x*float64(n) > 1<<60 {
+		return 0, fmt.Errorf("expected a size like 512MiB, found %q", s)
+	}
+	return int64(x * float64(n)), nil
+}
+
+// judged is one history and what was found.
+type judged struct {
+	name, path, format string
+	h                  *history.History
+	spec               model.Spec
+	result             checker.Result
+	err                error
+}
+
+// load reads a history, or that of a run's folder.
+func (f *checkFlags) load(path string) judged {
+	j := judged{name: path}
+	folder, err := reports.Open(path)
+	if err != nil {
+		j.err = err
+		return j
+	}
+	j.path = folder.HistoryPath()
+	file, err := os.Open(j.path)
+	if err != nil {
+		j.err = err
+		return j
+	}
+	defer file.Close()
+	j.h, j.format, j.err = history.Decode(file, j.path, f.format)
+	if j.err != nil {
+		return j
+	}
+	j.spec, j.err = f.specOf(j.h, j.format)
+	if j.err != nil {
+		j.err = fmt.Errorf("%s: %w", path, j.err)
+	}
+	return j
+}
+
+// specOf is the model asked for, or the one that fits. Jepsen's text logs of
+// registers take a failed compare-and-set for an observation, as those who
+// published verdicts on them do.
+func (f *checkFlags) specOf(h *history.History, format string) (model.Spec, error) {
+	if f.spec != nil {
+		return *f.spec, nil
+	}
+	spec, err := model.Guess(h)
+	if err == nil && spec.Name == "cas-register" && format == "jepsen-log" {
+		spec = model.ExcludingRegister()
+	}
+	return spec, err
+}
+
+func (f *checkFlags) judge(ctx context.Context, j *judged, workers int) {
+	j.result = linear.Check(ctx, j.h, linear.Options{
+		Model: j.spec, Engine: f.engine, Timeout: f.timeout, Memory: f.bytes, Workers: workers, Porcupine: porcupineChild,
+	})
+}
+
+// check judges all histories. A few small ones are judged at a time; each result
+// is printed in the order of the arguments.
+func check(ctx context.Context, env *Env, f *checkFlags, paths []string) error {
+	for _, p := range paths {
+		if _, err := os.Stat(p); err != nil {
+			return exit.Usagef("%w", err)
+		}
+	}
+	limitHeap(f.bytes)
+	verdict, bad := checker.Valid, false
+	parallel := 1
+	if len(paths) > 16 {
+		parallel = runtime.GOMAXPROCS(0)
+	}
+	var failed error
+	each(paths, parallel, func(p string) outcome {
+		j := f.load(p)
+		if j.err == nil {
+			f.judge(ctx, &j, max(1, runtime.GOMAXPROCS(0)/parallel))
+		}
+		return f.render(&j)
+	}, func(o outcome) {
+		if o.err != nil {
+			fmt.Fprintf(env.Stderr, "faultline: %v\n", o.err)
+			bad = true
+			return
+		}
+		verdict = checker.Merge(verdict, o.verdict)
+		if _, err := env.Stdout.Write(o.text); err != nil {
+			failed = err
+		}
+	})
+	if failed != nil {
+		return failed
+	}
+	if env.code = exit.Of(verdict); bad {
+		env.code = exit.Usage
+	}
+	return nil
+}
+
+type outcome struct {
+	verdict checker.Verdict
+	text    []byte
+	err     error
+}
+
+// each applies work to all paths, so many at a time, and hands the outcomes over
+// in the order of the paths.
+func each(paths []string, parallel int, work func(string) outcome, emit func(outcome)) {
+	if parallel <= 1 {
+		for _, p := range paths {
+			emit(work(p))
+		}
+		return
+	}
+	slots := make([]chan outcome, len(paths))
+	for i := range slots {
+		slots[i] = make(chan outcome, 1)
+	}
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range parallel {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			for i := next.Add(1) - 1; i < int64(len(paths)); i = next.Add(1) - 1 {
+				slots[i] <- work(paths[i])
+			}
+		}()
+	}
+	for i := range slots {
+		emit(<-slots[i])
+		slots[i] = nil
+	}
+	wg.Wait()
+}
+
+func (f *checkFlags) render(j *judged) outcome {
+	if j.err != nil {
+		return outcome{err: j.err}
+	}
+	var b bytes.Buffer
+	var err error
+	if f.json {
+		err = writeResultsJSON(&b, j)
+	} else {
+		writeLine(&b, j)
+	}
+	return outcome{verdict: j.result.Verdict, text: b.Bytes(), err: err}
+}
+
+func writeResultsJSON(w io.Writer, j *judged) error {
+	r := reports.Results{Run: j.name, Ops: reports.CountOps(j.h), Faults: reports.FaultsOf(j.h), Nodes: len(j.h.Nodes())}
+	r.Availability = reports.Measure(j.h, r.Faults)
+	if err := r.Add(j.result); err != nil {
+		return err
+	}
+	r.Reason = j.result.Reason
+	var b bytes.Buffer
+	if err := r.Encode(&b); err != nil {
+		return err
+	}
+	var line bytes.Buffer
+	if err := json.Compact(&line, b.Bytes()); err != nil {
+		return err
+	}
+	_, err := w.Write(append(line.Bytes(), '\n'))
+	return err
+}
+
+func writeLine(w io.Writer, j *judged) {
+	r := j.result
+	engine := r.Engine
+	if engine == "" {
+		engine = "-"
+	}
+	fmt.Fprintf(w, "%s\t%v\t%s\t%s\t%d\t%.3f\n", j.name, r.Verdict, j.spec.Name, engine, r.Ops, float64(r.Duration.Microseconds())/1000)
+	if r.Reason != "" {
+		fmt.Fprintf(w, "  unknown: %s\n", r.Reason)
+	}
+	for _, a := range r.Anomalies {
+		fmt.Fprintf(w, "  %s%s: %s\n", a.Name, onKey(a.Key), a.Explain)
+	}
+	if d, ok := r.Detail.(*linear.Detail); ok {
+		for _, a := range d.VersionRegressions {
+			fmt.Fprintf(w, "  beside the verdict, %s%s: %s\n", a.Name, onKey(a.Key), a.Explain)
+		}
+		for why, n := range d.Why {
+			if r.Engine != linear.Fast && r.Verdict != checker.Valid {
+				fmt.Fprintf(w, "  the fast engine did not apply to %d keys: %s\n", n, why)
+			}
+		}
+	}
+}
+
+func onKey(k string) string {
+	if k == "" {
+		return ""
+	}
+	return " on " + k
+}
