@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Formats are the names of the formats that Decode reads, "auto" aside.
@@ -338,6 +339,9 @@ func logOps(r io.Reader) iter.Seq2[loose, error] {
 
 // log reads "INFO  jepsen.util - 4  :invoke  :cas  [1 3]".
 func (e *loose) log(line string) (bool, error) {
+	if !utf8.ValidString(line) {
+		return false, errors.New("a line that is not UTF-8")
+	}
 	_, rest, ok := strings.Cut(line, " - ")
 	if !ok {
 		return false, nil

@@ -180,6 +180,8 @@ func noArgs(cmd *cobra.Command, args []string) error {
 func commands(env *Env) []*cobra.Command {
 	return []*cobra.Command{
 		newRunCmd(env),
+		newCheckCmd(env),
+		newPorcupineCmd(env),
 		newListCmd(env),
 		newNodeCmd(env),
 		newVersionCmd(env),
