@@ -137,9 +137,17 @@ type kv struct {
 	texts []string
 	steps map[[2]history.Value]history.Value // appends already made
 	bytes int64
+	// While nothing but appends has been decoded, a state can only grow, so the
+	// longest value read is a prefix of it or the other way round: any other
+	// state can never, and could never, show that value.
+	longest history.Value
+	resets  bool
 }
 
 const codeAppend = CodeNot + 1
+
+// dead stands for a state from which no order can be completed.
+const dead = history.None
 
 func (*kv) Init() State    { return State(history.Nil) }
 func (m *kv) Bytes() int64 { return m.bytes + int64(len(m.steps))*48 }
@@ -190,14 +198,23 @@ func (m *kv) Decode(i int) (Op, Fate, error) {
 		if h.Type(i) != history.OK {
 			return Op{}, Drop, nil
 		}
-		return Op{Code: CodeRead, Pure: true, A: m.value(h.Out(i))}, Must, nil
+		v := m.value(h.Out(i))
+		if t, ok := m.text(v); !ok {
+			m.resets = true
+		} else if l, _ := m.text(m.longest); len(t) > len(l) {
+			m.longest = v
+		}
+		return Op{Code: CodeRead, Pure: true, A: v}, Must, nil
 	case "put", "write":
+		m.resets = true
 		return Op{Code: CodeWrite, A: m.value(h.In(i))}, fate(h.Type(i)), nil
 	case "delete":
+		m.resets = true
 		return Op{Code: CodeWrite, A: history.Nil}, fate(h.Type(i)), nil
 	case "append":
 		return Op{Code: codeAppend, A: m.value(h.In(i))}, fate(h.Type(i)), nil
 	case "cas":
+		m.resets = true
 		op, ft, err := register{h: h}.decode(i)
 		if ft != Drop {
 			op.A, op.B = m.value(op.A), m.value(op.B)
@@ -220,10 +237,14 @@ func (m *kv) Step(s State, op Op) (State, bool) {
 		if !okA || !okB {
 			return s, false
 		}
-		v = m.intern(a + b)
+		if l, _ := m.text(m.longest); !m.resets && !strings.HasPrefix(l, a+b) && !strings.HasPrefix(a+b, l) {
+			v = dead
+		} else {
+			v = m.intern(a + b)
+		}
 		m.steps[k] = v
 	}
-	return State(v), true
+	return State(v), v != dead
 }
 
 // Codes of set operations. A is the element's number, or for CodeReadSet the

@@ -70,13 +70,13 @@ func (f *checkFlags) add(c *cobra.Command) {
 	c.Flags().StringVar(&f.engine, "engine", linear.Auto, "auto|fast|search|porcupine")
 	c.Flags().StringVar(&f.format, "format", "auto", "auto|"+strings.Join(history.Formats(), "|"))
 	c.Flags().DurationVar(&f.timeout, "timeout", time.Minute, "for checking one history, all its keys together; 0 is no limit")
-	c.Flags().StringVar(&f.memory, "memory", "2GiB", "that checking may need beyond the loaded history; 0 is no limit")
+	c.Flags().StringVar(&f.memory, "memory", "2GiB", "that checking may need beyond the loaded history")
 }
 
 func (f *checkFlags) parse() error {
 	var err error
-	if f.bytes, err = parseBytes(f.memory); err != nil {
-		return exit.Usagef("--memory: %w", err)
+	if f.bytes, err = parseBytes("--memory", f.memory); err != nil {
+		return err
 	}
 	if f.timeout < 0 {
 		return exit.Usagef("--timeout %v: expected a time of 0 or more", f.timeout)
@@ -102,28 +102,6 @@ func (f *checkFlags) parse() error {
 		return exit.Usagef("--format: unknown format %q; there are auto, %s", f.format, strings.Join(history.Formats(), ", "))
 	}
 	return nil
-}
-
-// parseBytes reads 512MiB, 2GiB, 1000 or 64KB.
-func parseBytes(s string) (int64, error) {
-	units := []struct {
-		name string
-		n    int64
-	}{
-		{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"GB", 1e9}, {"MB", 1e6}, {"kB", 1e3}, {"KB", 1e3}, {"B", 1},
-	}
-	n, num := int64(1), strings.TrimSpace(s)
-	for _, u := range units {
-		if rest, ok := strings.CutSuffix(num, u.name); ok {
-			n, num = u.n, strings.TrimSpace(rest)
-			break
-		}
-	}
-	var x float64
-	if err := json.Unmarshal([]byte(num), &x); err != nil || x < 0 || x*float64(n) > 1<<60 {
-		return 0, fmt.Errorf("expected a size like 512MiB, found %q", s)
-	}
-	return int64(x * float64(n)), nil
 }
 
 // judged is one history and what was found.
