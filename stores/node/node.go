@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"log/slog"
 	"net"
 	"sync"
@@ -34,6 +35,13 @@ type Config struct {
 	New func(records [][]byte) (replica.Replica, error)
 	// Started, if set, is called once with the addresses in use.
 	Started func(client, peers net.Addr)
+}
+
+// DrawSeed draws a seed for a node that was given none, from its name and the time.
+func DrawSeed(name string) uint64 {
+	h := fnv.New64a()
+	_, _ = fmt.Fprintln(h, name, time.Now().UnixNano()) // a hash returns no error
+	return h.Sum64()
 }
 
 // Limits of a node.

@@ -3,8 +3,6 @@ package server
 
 import (
 	"context"
-	"fmt"
-	"hash/fnv"
 	"log/slog"
 	"maps"
 	"net"
@@ -73,9 +71,7 @@ func replicaConfig(cfg *Config) (raft.ReplicaConfig, error) {
 		cfg.Voters = append(slices.Collect(maps.Keys(cfg.Peers)), cfg.Name)
 	}
 	if cfg.Seed == 0 {
-		h := fnv.New64a()
-		_, _ = fmt.Fprintln(h, cfg.Name, time.Now().UnixNano())
-		cfg.Seed = h.Sum64()
+		cfg.Seed = node.DrawSeed(cfg.Name)
 	}
 	return raft.ReplicaConfig{
 		SnapshotEvery: cfg.SnapshotEvery, Bug: bug,

@@ -1,0 +1,198 @@
+// Package servertest is the test that every bundled store's server must pass, on
+// real sockets and files.
+package servertest
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"net"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+)
+
+// Addrs is where a node lives.
+type Addrs struct {
+	Name, Listen, PeerListen, Data string
+	Peers                          map[string]string
+}
+
+// Serve runs a node until ctx ends.
+type Serve func(ctx context.Context, a Addrs) error
+
+// Node is a node run inside the test.
+type Node struct {
+	Addrs
+	serve  Serve
+	cancel context.CancelFunc
+	done   chan error
+}
+
+// Start starts the node (again).
+func (n *Node) Start() {
+	ctx, cancel := context.WithCancel(context.Background())
+	n.cancel, n.done = cancel, make(chan error, 1)
+	go func() { n.done <- n.serve(ctx, n.Addrs) }()
+}
+
+// Stop stops the node, and waits until it has.
+func (n *Node) Stop(t *testing.T) {
+	t.Helper()
+	n.cancel()
+	select {
+	case err := <-n.done:
+		if err != nil {
+			t.Error(err)
+		}
+		n.done <- nil
+	case <-time.After(5 * time.Second):
+		t.Error("a node doesn't stop")
+	}
+}
+
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().String()
+}
+
+// Cluster runs three nodes until the test ends.
+func Cluster(t *testing.T, serve Serve) []*Node {
+	t.Helper()
+	peers := map[string]string{"n1": freeAddr(t), "n2": freeAddr(t), "n3": freeAddr(t)}
+	var nodes []*Node
+	for _, name := range []string{"n1", "n2", "n3"} {
+		n := &Node{serve: serve, Addrs: Addrs{
+			Name: name, Listen: freeAddr(t), PeerListen: peers[name], Data: t.TempDir(), Peers: map[string]string{},
+		}}
+		for m, a := range peers {
+			if m != name {
+				n.Peers[m] = a
+			}
+		}
+		n.Start()
+		t.Cleanup(func() { n.Stop(t) })
+		nodes = append(nodes, n)
+	}
+	return nodes
+}
+
+// Body is a request or a response.
+type Body = map[string]any
+
+// Post sends one request; status 0 says that the connection failed.
+func (n *Node) Post(t *testing.T, path string, body Body) (status int, answer Body) {
+	t.Helper()
+	b, err := json.Marshal(body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := http.Client{Timeout: 5 * time.Second}
+	r, err := c.Post("http://"+n.Listen+"/v1/"+path, "application/json", bytes.NewReader(b))
+	if err != nil {
+		return 0, nil
+	}
+	defer func() { _ = r.Body.Close(); c.CloseIdleConnections() }()
+	if err := json.NewDecoder(r.Body).Decode(&answer); err != nil {
+		t.Fatal(err)
+	}
+	return r.StatusCode, answer
+}
+
+// Eventually posts until it succeeds.
+func (n *Node) Eventually(t *testing.T, path string, body Body) Body {
+	t.Helper()
+	var x Body
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		var status int
+		if status, x = n.Post(t, path, body); status == http.StatusOK {
+			return x
+		}
+	}
+	t.Fatalf("%s never succeeds at %s: %v", path, n.Name, x)
+	return nil
+}
+
+// Protocol tries every operation of the client protocol.
+func Protocol(t *testing.T, serve Serve) {
+	t.Helper()
+	nodes := Cluster(t, serve)
+	steps := []struct {
+		node int
+		path string
+		body Body
+		want Body
+	}{
+		{0, "write", Body{"key": "a", "value": 1}, Body{"ok": true}},
+		{1, "read", Body{"key": "a"}, Body{"value": 1.0}},
+		{2, "read", Body{"key": "a"}, Body{"value": 1.0}},
+		{1, "cas", Body{"key": "a", "old": 2, "new": 3}, Body{"ok": false, "value": 1.0}},
+		{2, "cas", Body{"key": "a", "old": 1, "new": 3}, Body{"ok": true, "value": 3.0}},
+		{0, "read", Body{"key": "nothing"}, Body{"value": nil, "version": nil}},
+		{0, "cas", Body{"key": "b", "old": nil, "new": Body{"x": 1}}, Body{"ok": true}},
+		{1, "delete", Body{"key": "b"}, Body{"ok": true}},
+		{2, "read", Body{"key": "b"}, Body{"value": nil}},
+		{0, "acquire", Body{"key": "l", "owner": "me", "lease_ns": 1e10}, Body{"ok": true, "token": 1.0}},
+		{1, "acquire", Body{"key": "l", "owner": "you", "lease_ns": 1e10}, Body{"ok": false, "owner": "me"}},
+		{1, "release", Body{"key": "l", "owner": "you"}, Body{"ok": false, "owner": "me"}},
+		{2, "release", Body{"key": "l", "owner": "me"}, Body{"ok": true}},
+		{1, "acquire", Body{"key": "l", "owner": "you", "lease_ns": 1e10}, Body{"ok": true, "token": 2.0}},
+		{0, "update", Body{"key": "l", "value": 7, "token": 1}, Body{"ok": false}},
+		{0, "update", Body{"key": "l", "value": 8, "token": 2}, Body{"ok": true}},
+		{2, "read", Body{"key": "l"}, Body{"value": 8.0}},
+	}
+	for _, s := range steps {
+		got := nodes[s.node].Eventually(t, s.path, s.body)
+		for k, v := range s.want {
+			if got[k] != v {
+				t.Errorf("%s %v: got %v, want %s = %v", s.path, s.body, got, k, v)
+			}
+		}
+	}
+	nodes[0].Eventually(t, "write", Body{"key": "short", "value": 1, "ttl_ns": 3e8})
+	time.Sleep(400 * time.Millisecond)
+	if x := nodes[1].Eventually(t, "read", Body{"key": "short"}); x["value"] != nil {
+		t.Errorf("a value lives longer than its TTL: %v", x)
+	}
+	session := nodes[0].Eventually(t, "session", Body{})["session"]
+	for i := range 2 {
+		body := Body{"key": "sum", "delta": 5, "session": session, "seq": 1}
+		if x := nodes[1+i].Eventually(t, "add", body); x["value"] != 5.0 {
+			t.Errorf("a repeated add returns %v", x)
+		}
+	}
+	if status, x := nodes[0].Post(t, "read", Body{"key": "a", "reads": "wrong"}); status != http.StatusBadRequest || x["definite"] != true {
+		t.Errorf("a bad request returns %d %v", status, x)
+	}
+}
+
+// Restart stops all nodes and starts them again: nothing acknowledged is lost.
+func Restart(t *testing.T, serve Serve) {
+	t.Helper()
+	nodes := Cluster(t, serve)
+	for i := range 50 {
+		nodes[i%3].Eventually(t, "write", Body{"key": "a", "value": i})
+	}
+	var wg sync.WaitGroup
+	for _, n := range nodes {
+		wg.Go(func() { n.Stop(t) })
+	}
+	wg.Wait()
+	for _, n := range nodes {
+		n.Start()
+	}
+	begin := time.Now()
+	if x := nodes[2].Eventually(t, "read", Body{"key": "a"}); x["value"] != 49.0 {
+		t.Errorf("after a restart: %v", x)
+	}
+	t.Logf("serving again after %v", time.Since(begin))
+	if status, _ := nodes[0].Post(t, "read", Body{"key": "a", "reads": "local"}); status != http.StatusOK {
+		t.Error("a local read fails")
+	}
+}

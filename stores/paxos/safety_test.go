@@ -1,0 +1,67 @@
+package paxos
+
+import (
+	"slices"
+	"strconv"
+	"testing"
+
+	"github.com/faultline-dev/faultline/stores/internal/chaos"
+	"github.com/faultline-dev/faultline/stores/replica"
+)
+
+// world is the options of a chaotic world of Paxos nodes, which the seed draws.
+func world(seed uint64, bug BugInfo) chaos.Options {
+	compact := []int{40, 100000}[seed%2]
+	return chaos.Options{
+		Seed: seed, Nodes: []int{1, 3, 3, 5}[seed%4], Steps: 3000, Sessions: seed%6 == 5,
+		Boot: func(name string, names []string, seed uint64, records [][]byte) (replica.Replica, error) {
+			return NewReplica(Config{ID: name, Nodes: names, Seed: seed, CompactAfter: compact, Bug: bug}, records)
+		},
+	}
+}
+
+// TestSafety runs clusters under random loss, delay, repetition, damage,
+// partitions, crashes and torn disks: no acknowledged change is lost or done
+// twice, no read is stale, and progress resumes when the faults end.
+func TestSafety(t *testing.T) {
+	seeds := uint64(120)
+	if testing.Short() {
+		seeds = 30
+	}
+	for seed := range seeds {
+		t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) {
+			t.Parallel()
+			r := chaos.Run(world(seed, BugInfo{}))
+			for _, b := range r.Broken {
+				t.Error(b)
+			}
+			if r.Served < 100 {
+				t.Errorf("only %d requests were served", r.Served)
+			}
+		})
+	}
+}
+
+// TestBugsAreSeen switches the bugs of the protocol on, one by one: the same
+// checks must notice each. Those of locks and expiry have no place here.
+func TestBugsAreSeen(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a few seconds")
+	}
+	elsewhere := []string{"lock-early", "fence-stuck", "unlock-any", "lost-delete"}
+	for _, b := range Catalogue() {
+		if slices.Contains(elsewhere, b.Name) {
+			continue
+		}
+		t.Run(b.Name, func(t *testing.T) {
+			t.Parallel()
+			for seed := range uint64(400) {
+				if r := chaos.Run(world(seed, b)); len(r.Broken) > 0 {
+					t.Logf("seed %d: %s", seed, r.Broken[0])
+					return
+				}
+			}
+			t.Error("never seen")
+		})
+	}
+}
