@@ -188,7 +188,9 @@ type Command struct {
 
 // Container is one container of a Pod.
 type Container struct {
-	Name  string // unique within the pod: db, sentinel, ...
+	Name string // unique within the pod: db, sentinel, ...
+	// Image is one of faultline's recipes by name, or any other; "" for faultline's
+	// own.
 	Image string
 	// Entrypoint and Args override the image's where they are set.
 	Entrypoint, Args []string

@@ -182,11 +182,10 @@ func commands(env *Env) []*cobra.Command {
 		newRunCmd(env),
 		newCheckCmd(env),
 		newPorcupineCmd(env),
-		newCompareCmd(env),
-		newReportCmd(env),
-		newServeCmd(env),
 		newListCmd(env),
 		newNodeCmd(env),
+		newAgentCmd(env),
+		newJanitorCmd(env),
 		newVersionCmd(env),
 	}
 }

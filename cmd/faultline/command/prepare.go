@@ -3,6 +3,7 @@ package command
 import (
 	"context"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -42,12 +43,13 @@ type planned struct {
 	plan     nemesis.Plan
 	runs     string
 	budget   checker.Budget
+	progress io.Writer
 }
 
 // prepare turns what was asked into a run, or into an error that says what to do.
 // It writes nothing.
 func prepare(env *Env, a asked) (*planned, error) {
-	p := &planned{env: env, runs: a.runs}
+	p := &planned{env: env, runs: a.runs, progress: progressTo(env, a)}
 	if err := p.choose(&a); err != nil {
 		return nil, err
 	}
@@ -280,6 +282,12 @@ func (p *planned) run(ctx context.Context, progress func(faultline.Snapshot)) (r
 	if err != nil {
 		return reports.Results{}, nil, err
 	}
+	var c cluster.Cluster
+	if p.record.On == onDocker {
+		if c, err = p.containers(ctx); err != nil {
+			return reports.Results{}, nil, err
+		}
+	}
 	started := time.Now()
 	folder, err := reports.Create(p.runs, p.record.System, p.record.Workload, started, p.record.Seed)
 	if err != nil {
@@ -290,9 +298,10 @@ func (p *planned) run(ctx context.Context, progress func(faultline.Snapshot)) (r
 	rec.Faultline.Version, rec.Faultline.Commit = buildVersion()
 	rec.Faultline.Go = runtime.Version()
 	rec.Host = reports.Host{OS: runtime.GOOS, Arch: runtime.GOARCH, CPUs: runtime.NumCPU()}
-	c, err := p.world(folder)
-	if err != nil {
-		return reports.Results{}, folder, err
+	if c == nil {
+		if c, err = p.world(folder); err != nil {
+			return reports.Results{}, folder, err
+		}
 	}
 	res, err := faultline.Run(ctx, faultline.Test{
 		System: p.system, Cluster: c, Workload: workload, Options: p.sysOpts, Plan: p.plan, Faults: p.env.Faults,

@@ -1,0 +1,53 @@
+package command
+
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/faultline-dev/faultline/docker"
+	"github.com/faultline-dev/faultline/docker/agent"
+	"github.com/faultline-dev/faultline/internal/exit"
+)
+
+// newAgentCmd is what runs in the container that owns a node's network.
+func newAgentCmd(env *Env) *cobra.Command {
+	return &cobra.Command{
+		Use:   "agent",
+		Short: "The network agent inside a node's container",
+		Long: `The network agent owns a node's network namespace in the container world. It
+takes requests as JSON lines on its standard input, cuts and degrades links by the
+kernel's packet filter, and measures them by numbered datagrams. When its standard
+input ends it heals everything and exits. faultline starts it itself.`,
+		Hidden: true,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := agent.Run(cmd.Context(), env.Stdin, env.Stdout); err != nil {
+				return exit.Brokenf("%w", err)
+			}
+			return nil
+		},
+	}
+}
+
+// newJanitorCmd is what runs in the container that cleans up after a harness that
+// died.
+func newJanitorCmd(env *Env) *cobra.Command {
+	var run string
+	cmd := &cobra.Command{
+		Use:   "janitor --run ID",
+		Short: "Remove a run's containers, networks and volumes when standard input ends",
+		Long: `The janitor waits in a container of its own, with the engine's socket, until its
+standard input ends, which it does when the harness dies, and then removes
+everything that carries the run's label. faultline starts it itself.`,
+		Hidden: true,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if run == "" {
+				return exit.Usagef("--run is needed: the id of the run to clean up after")
+			}
+			if err := docker.Janitor(cmd.Context(), run, env.Stdin); err != nil {
+				return exit.Brokenf("%w", err)
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&run, "run", "", "the run's id")
+	return cmd
+}

@@ -1,0 +1,68 @@
+// Package agent is the process that owns a node's network namespace in the
+// container world. It takes requests as JSON lines on its standard input, cuts
+// and degrades what comes in by the kernel's packet filter, and measures links by
+// numbered datagrams. When its standard input ends it heals everything and exits,
+// so a harness that dies leaves no rule behind.
+package agent
+
+import "time"
+
+// Clients stands for every address that is no node's: the harness' own side.
+const Clients = "clients"
+
+// Port is where agents receive datagrams, in their own network namespace.
+const Port = 65531
+
+// The operations of a Request.
+const (
+	OpPeers    = "peers"    // Addrs are the nodes' addresses
+	OpCut      = "cut"      // drop what comes from In and what goes to Out, under ID
+	OpShape    = "shape"    // degrade what comes from In and what goes to Out, under ID
+	OpMend     = "mend"     // take back ID
+	OpHeal     = "heal"     // take back everything
+	OpSend     = "send"     // send Count datagrams marked Token to each of Addrs
+	OpCount    = "count"    // how many marked Token came from whom
+	OpFeatures = "features" // what this kernel can do
+)
+
+// Request is one line to the agent. Its answer carries the same N.
+type Request struct {
+	N  int    `json:"n"`
+	Op string `json:"op"`
+	ID string `json:"id,omitempty"`
+	// In and Out are addresses, or Clients.
+	In    []string `json:"in,omitempty"`
+	Out   []string `json:"out,omitempty"`
+	Addrs []string `json:"addrs,omitempty"`
+	Token string   `json:"token,omitempty"`
+	Count int      `json:"count,omitempty"`
+	Shape Shape    `json:"shape,omitzero"`
+}
+
+// Shape is how a link is degraded.
+type Shape struct {
+	Delay   time.Duration `json:"delay,omitempty"`
+	Jitter  time.Duration `json:"jitter,omitempty"`
+	Loss    float64       `json:"loss,omitempty"`
+	Reorder float64       `json:"reorder,omitempty"`
+	Rate    int64         `json:"rate,omitempty"` // bits a second
+}
+
+// Response is one line from the agent.
+type Response struct {
+	N     int    `json:"n"`
+	Error string `json:"error,omitempty"`
+	// Counts are the datagrams received, by the sender's address or Clients.
+	Counts map[string]int `json:"counts,omitempty"`
+	// Features maps what was probed to "" or the reason why it cannot be done.
+	Features map[string]string `json:"features,omitempty"`
+}
+
+// The features that OpFeatures probes.
+const (
+	FeatureCut   = "cut"   // nf_tables
+	FeatureLoss  = "loss"  // nf_tables with random numbers
+	FeatureQueue = "queue" // packets handed to user space: delay, jitter, reorder, rate
+	FeatureNetem = "netem" // the kernel's own emulator
+	FeatureTBF   = "tbf"   // the kernel's token bucket
+)

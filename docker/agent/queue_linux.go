@@ -1,0 +1,266 @@
+package agent
+
+import (
+	"container/heap"
+	"context"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/florianl/go-nfqueue/v2"
+	"github.com/vishvananda/netlink"
+)
+
+const (
+	// maxHeld bounds the packets that wait; more pass undelayed.
+	maxHeld = 65535
+	// readBuffer keeps a burst from overflowing the socket.
+	readBuffer = 8 << 20
+	// header is how much of a packet is needed: addresses and length.
+	header = 20
+	// backlog is how much a rate limit holds back before it drops.
+	backlog = 200 * time.Millisecond
+)
+
+// queue holds packets back in user space, which works on kernels without netem.
+type queue struct {
+	nf     *nfqueue.Nfqueue
+	cancel context.CancelFunc
+	wake   chan struct{}
+	wg     sync.WaitGroup
+
+	mu      sync.Mutex
+	held    packets
+	peers   []string
+	in, out []shaped
+	last    map[string]time.Time // by address: when the last one was or will be let go
+	free    map[string]time.Time // by address: when a limited link is free again
+	seq     uint64
+}
+
+// packet is one that waits.
+type packet struct {
+	id  uint32
+	due time.Time
+	seq uint64
+}
+
+type packets []packet
+
+func (p packets) Len() int { return len(p) }
+func (p packets) Less(i, j int) bool {
+	if p[i].due.Equal(p[j].due) {
+		return p[i].seq < p[j].seq
+	}
+	return p[i].due.Before(p[j].due)
+}
+func (p packets) Swap(i, j int) { p[i], p[j] = p[j], p[i] }
+func (p *packets) Push(x any)   { *p = append(*p, x.(packet)) }
+func (p *packets) Pop() any {
+	old := *p
+	x := old[len(old)-1]
+	*p = old[:len(old)-1]
+	return x
+}
+
+func openQueue() (*queue, error) {
+	nf, err := nfqueue.Open(&nfqueue.Config{
+		NfQueue: queueNumber, MaxQueueLen: maxHeld, Copymode: nfqueue.NfQnlCopyPacket, MaxPacketLen: header,
+		Flags: nfqueue.NfQaCfgFlagFailOpen | nfqueue.NfQaCfgFlagGSO, WriteTimeout: 50 * time.Millisecond,
+	})
+	if err != nil {
+		return nil, err
+	}
+	const noENOBUFS = 5 // NETLINK_NO_ENOBUFS
+	_ = nf.SetOption(noENOBUFS, true)
+	_ = nf.Con.SetReadBuffer(readBuffer)
+	ctx, cancel := context.WithCancel(context.Background())
+	q := &queue{
+		nf: nf, cancel: cancel, wake: make(chan struct{}, 1),
+		last: map[string]time.Time{}, free: map[string]time.Time{},
+	}
+	onError := func(error) int {
+		if ctx.Err() != nil {
+			return 1
+		}
+		return 0
+	}
+	if err := nf.RegisterWithErrorFunc(ctx, q.receive, onError); err != nil {
+		cancel()
+		_ = nf.Close()
+		return nil, err
+	}
+	q.wg.Go(func() { q.release(ctx) })
+	return q, nil
+}
+
+func (q *queue) close() {
+	q.cancel()
+	q.wg.Wait()
+	_ = q.nf.Close()
+}
+
+// set replaces the shapes. What waits already goes out when it was due.
+func (q *queue) set(peers []string, in, out []shaped) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.peers, q.in, q.out = peers, in, out
+	clear(q.last)
+	clear(q.free)
+}
+
+// receive decides what becomes of a packet.
+func (q *queue) receive(a nfqueue.Attribute) int {
+	if a.PacketID == nil {
+		return 0
+	}
+	q.mu.Lock()
+	due, drop := q.due(time.Now(), a)
+	if !drop && !due.IsZero() && q.held.Len() < maxHeld {
+		q.seq++
+		heap.Push(&q.held, packet{*a.PacketID, due, q.seq})
+		first := q.held[0].id == *a.PacketID
+		q.mu.Unlock()
+		if first {
+			q.poke()
+		}
+		return 0
+	}
+	q.mu.Unlock()
+	verdict := nfqueue.NfAccept
+	if drop {
+		verdict = nfqueue.NfDrop
+	}
+	_ = q.nf.SetVerdict(*a.PacketID, verdict)
+	return 0
+}
+
+// due is when the packet may go; zero for at once.
+func (q *queue) due(now time.Time, a nfqueue.Attribute) (due time.Time, drop bool) {
+	if a.Payload == nil || len(*a.Payload) < header {
+		return time.Time{}, false
+	}
+	b := *a.Payload
+	size := int64(b[2])<<8 | int64(b[3])
+	shapes, off, way := q.in, source, "in "
+	if a.OutDev != nil {
+		shapes, off, way = q.out, destination, "out "
+	}
+	addr := netip.AddrFrom4([4]byte(b[off : off+4])).String()
+	if !slices.Contains(q.peers, addr) {
+		addr = Clients
+	}
+	due = now
+	inOrder, none := true, true
+	for _, s := range shapes {
+		if s.addr != addr || !s.shape.queued() {
+			continue
+		}
+		none = false
+		if r := s.shape.Rate; r > 0 {
+			start := later(q.free[way+addr], now)
+			if start.Sub(now) > backlog {
+				return time.Time{}, true
+			}
+			done := start.Add(time.Duration(size * 8 * int64(time.Second) / r))
+			q.free[way+addr] = done
+			due = due.Add(done.Sub(now))
+		}
+		if s.shape.Reorder > 0 && rand.Float64() < s.shape.Reorder {
+			inOrder = false // this one overtakes those that wait
+			continue
+		}
+		due = due.Add(max(0, s.shape.Delay+time.Duration(rand.NormFloat64()*float64(s.shape.Jitter))))
+	}
+	if none {
+		return time.Time{}, false
+	}
+	if inOrder {
+		due = later(due, q.last[way+addr])
+		q.last[way+addr] = due
+	}
+	return due, false
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+func (q *queue) poke() {
+	select {
+	case q.wake <- struct{}{}:
+	default:
+	}
+}
+
+// release lets packets go when they are due, and all of them at the end.
+func (q *queue) release(ctx context.Context) {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		wait := time.Hour
+		now := time.Now()
+		q.mu.Lock()
+		var ready []uint32
+		for q.held.Len() > 0 {
+			if d := q.held[0].due.Sub(now); d > 0 && ctx.Err() == nil {
+				wait = d
+				break
+			}
+			ready = append(ready, heap.Pop(&q.held).(packet).id)
+		}
+		q.mu.Unlock()
+		for _, id := range ready {
+			_ = q.nf.SetVerdict(id, nfqueue.NfAccept)
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		timer.Reset(wait)
+		select {
+		case <-ctx.Done():
+		case <-timer.C:
+		case <-q.wake:
+		}
+	}
+}
+
+// qdiscs says why the kernel's own emulator and token bucket cannot be used.
+func qdiscs() (netem, tbf string) {
+	link, err := device()
+	if err != nil {
+		return err.Error(), err.Error()
+	}
+	attrs := netlink.QdiscAttrs{LinkIndex: link, Handle: netlink.MakeHandle(1, 0), Parent: netlink.HANDLE_ROOT}
+	try := func(d netlink.Qdisc) string {
+		err := netlink.QdiscAdd(d)
+		if err == nil {
+			err = netlink.QdiscDel(d)
+		}
+		return reason(err)
+	}
+	netem = try(netlink.NewNetem(attrs, netlink.NetemQdiscAttrs{Latency: 1}))
+	const rate = 1 << 30
+	tbf = try(&netlink.Tbf{QdiscAttrs: attrs, Rate: rate, Limit: 1 << 20, Buffer: netlink.Xmittime(rate, 256<<10)})
+	return netem, tbf
+}
+
+// device is the index of the interface to the other nodes.
+func device() (int, error) {
+	all, err := net.Interfaces()
+	if err != nil {
+		return 0, err
+	}
+	for _, i := range all {
+		if i.Flags&net.FlagLoopback == 0 && i.Flags&net.FlagUp != 0 {
+			return i.Index, nil
+		}
+	}
+	return 0, net.UnknownNetworkError("no interface but the loopback")
+}

@@ -1,0 +1,69 @@
+package docker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/moby/moby/client"
+	tc "github.com/testcontainers/testcontainers-go"
+	tclog "github.com/testcontainers/testcontainers-go/log"
+)
+
+// ErrNoEngine is the error when no container engine answers.
+var ErrNoEngine = errors.New("no container engine answers")
+
+// engineTimeout bounds the first contact.
+const engineTimeout = 10 * time.Second
+
+// settle is done once before anything of testcontainers runs, which reads its
+// environment once: its own reaper is not used (the janitor is, see reaper.go),
+// and where it believes to run in a container it must still dial the loopback,
+// not the machine's gateway.
+var settle = sync.OnceFunc(func() { //nolint:gochecknoglobals // the environment is the process' own
+	_ = os.Setenv("TESTCONTAINERS_RYUK_DISABLED", "true")
+	_ = os.Setenv("TESTCONTAINERS_HOST_OVERRIDE", "127.0.0.1")
+	tclog.SetDefault(tclog.NewNoopLogger())
+})
+
+// Open connects to the container engine that the environment names (DOCKER_HOST,
+// the docker context, or the usual socket). The caller closes it.
+func Open(ctx context.Context) (*client.Client, error) {
+	settle()
+	ctx, cancel := context.WithTimeout(ctx, engineTimeout)
+	defer cancel()
+	c, err := tc.NewDockerClientWithOpts(ctx)
+	if err != nil {
+		return nil, noEngine(err)
+	}
+	if _, err := c.Client.Ping(ctx, client.PingOptions{}); err != nil {
+		_ = c.Close()
+		return nil, noEngine(err)
+	}
+	return c.Client, nil
+}
+
+func noEngine(err error) error {
+	return fmt.Errorf("docker: %w: %w; start Docker, or set DOCKER_HOST, or use --on local", ErrNoEngine, err)
+}
+
+// drain reads what the engine says to the end.
+func drain(r io.ReadCloser) error {
+	_, err := io.Copy(io.Discard, r)
+	return errors.Join(err, r.Close())
+}
+
+// parallel runs f for each of n and joins the errors.
+func parallel(n int, f func(i int) error) error {
+	errs := make([]error, n)
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() { errs[i] = f(i) })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}

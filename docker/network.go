@@ -1,0 +1,418 @@
+package docker
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/faultline-dev/faultline/cluster"
+	"github.com/faultline-dev/faultline/docker/agent"
+)
+
+const (
+	// datagrams are sent over each link that is measured, 10 ms apart.
+	datagrams = 8
+	// reachWait is how long a measurement waits beyond the last of them.
+	reachWait = 150 * time.Millisecond
+	reachPoll = 5 * time.Millisecond
+)
+
+// faults remembers which nodes hold a cut or shape, so that mending asks only
+// them, and how long shapes hold packets back, so that measuring waits for them.
+type faults struct {
+	mu     sync.Mutex
+	at     map[string][]string // nodes, by id
+	delays map[string]time.Duration
+}
+
+func (f *faults) put(id string, nodes []string, delay time.Duration) (before []string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.at == nil {
+		f.at, f.delays = map[string][]string{}, map[string]time.Duration{}
+	}
+	before = f.at[id]
+	f.at[id], f.delays[id] = nodes, delay
+	return before
+}
+
+func (f *faults) forget(id string) []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	nodes := f.at[id]
+	delete(f.at, id)
+	delete(f.delays, id)
+	return nodes
+}
+
+func (f *faults) longest() time.Duration {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var d time.Duration
+	for _, x := range f.delays {
+		d += x
+	}
+	return d
+}
+
+// side is what one node's agent does about a set of links.
+type side struct {
+	node    string
+	in, out []string
+}
+
+// sides splits links by the agent that holds them: a packet is dropped where it
+// arrives, silently, and on its way out only where the harness is the receiver.
+func (c *Cluster) sides(links []cluster.Link) ([]side, error) {
+	var out []side
+	at := func(node string) *side {
+		i := slices.IndexFunc(out, func(s side) bool { return s.node == node })
+		if i < 0 {
+			out = append(out, side{node: node})
+			i = len(out) - 1
+		}
+		return &out[i]
+	}
+	for _, l := range links {
+		if err := c.known(l); err != nil {
+			return nil, err
+		}
+		if l.To == cluster.Clients {
+			s := at(l.From)
+			s.out = append(s.out, agent.Clients)
+			continue
+		}
+		addr, err := c.addr(l.From)
+		if err != nil {
+			return nil, err
+		}
+		s := at(l.To)
+		s.in = append(s.in, addr)
+	}
+	return out, nil
+}
+
+func (c *Cluster) known(l cluster.Link) error {
+	if l.From == l.To {
+		return fmt.Errorf("docker: %s is no link", l)
+	}
+	for _, n := range []string{l.From, l.To} {
+		if n == cluster.Clients {
+			continue
+		}
+		if _, err := c.pod(n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *Cluster) addr(node string) (string, error) {
+	if node == cluster.Clients {
+		return agent.Clients, nil
+	}
+	p, err := c.pod(node)
+	if err != nil {
+		return "", err
+	}
+	return p.addr, nil
+}
+
+// Cut drops what passes the links.
+func (c *Cluster) Cut(ctx context.Context, id string, links []cluster.Link) error {
+	return c.hold(ctx, agent.Request{Op: agent.OpCut, ID: id}, links, 0)
+}
+
+// Shape degrades the links.
+func (c *Cluster) Shape(ctx context.Context, id string, links []cluster.Link, s cluster.Shape) error {
+	if err := c.Shapes(s); err != nil {
+		return err
+	}
+	q := agent.Request{Op: agent.OpShape, ID: id, Shape: agent.Shape{
+		Delay: s.Delay, Jitter: s.Jitter, Loss: s.Loss, Reorder: s.Reorder, Rate: s.Rate,
+	}}
+	return c.hold(ctx, q, links, s.Delay+4*s.Jitter)
+}
+
+// Shapes says what the agents cannot do to packets.
+func (c *Cluster) Shapes(s cluster.Shape) error {
+	switch {
+	case s.Duplicate > 0:
+		return errors.New("docker: packets cannot be duplicated here: the agent can hold a packet back or drop it, not send it twice")
+	case s.Corrupt > 0:
+		return errors.New("docker: packets cannot be corrupted here: TCP's checksum would turn it into loss; ask for loss")
+	case s.Loss < 0 || s.Loss > 1, s.Reorder < 0 || s.Reorder > 1:
+		return errors.New("docker: probabilities lie between 0 and 1")
+	case s.Delay < 0 || s.Jitter < 0 || s.Rate < 0:
+		return errors.New("docker: delays and rates are not negative")
+	}
+	need := []string{}
+	if s.Loss > 0 {
+		need = append(need, agent.FeatureLoss)
+	}
+	if s.Delay > 0 || s.Jitter > 0 || s.Reorder > 0 || s.Rate > 0 {
+		need = append(need, agent.FeatureQueue)
+	}
+	if len(need) == 0 {
+		return nil
+	}
+	have, err := c.Features(context.Background())
+	if err != nil {
+		return nil //nolint:nilerr // not up yet: the fault itself will say it
+	}
+	for _, f := range need {
+		if why := have[f]; why != "" {
+			return fmt.Errorf("docker: %s of packets: %s", f, why)
+		}
+	}
+	return nil
+}
+
+// Features asks an agent what this kernel can do to packets: "" or why not, by
+// the names of docker/agent.
+func (c *Cluster) Features(ctx context.Context) (map[string]string, error) {
+	p, err := c.pod(c.cfg.Nodes[0])
+	if err != nil {
+		return nil, err
+	}
+	r, err := p.wire.ask(ctx, agent.Request{Op: agent.OpFeatures})
+	return r.Features, err
+}
+
+// hold asks every agent concerned, all at once.
+func (c *Cluster) hold(ctx context.Context, q agent.Request, links []cluster.Link, delay time.Duration) error {
+	sides, err := c.sides(links)
+	if err != nil {
+		return err
+	}
+	var nodes []string
+	for _, s := range sides {
+		nodes = append(nodes, s.node)
+	}
+	before := c.faults.put(q.ID, nodes, delay)
+	stale := slices.DeleteFunc(slices.Clone(before), func(n string) bool { return slices.Contains(nodes, n) })
+	return errors.Join(
+		c.ask(ctx, stale, func(int) agent.Request { return agent.Request{Op: agent.OpMend, ID: q.ID} }),
+		c.ask(ctx, nodes, func(i int) agent.Request {
+			r := q
+			r.In, r.Out = sides[i].in, sides[i].out
+			return r
+		}))
+}
+
+// ask sends a request to each of nodes and waits for the answers.
+func (c *Cluster) ask(ctx context.Context, nodes []string, q func(i int) agent.Request) error {
+	return parallel(len(nodes), func(i int) error {
+		p, err := c.pod(nodes[i])
+		if err == nil {
+			_, err = p.wire.ask(ctx, q(i))
+		}
+		return err
+	})
+}
+
+// Mend takes back a cut or shape.
+func (c *Cluster) Mend(ctx context.Context, id string) error {
+	nodes := c.faults.forget(id)
+	err := c.ask(ctx, nodes, func(int) agent.Request { return agent.Request{Op: agent.OpMend, ID: id} })
+	if err != nil {
+		c.faults.put(id, nodes, 0) // it may still be there
+	}
+	return err
+}
+
+// Heal takes back everything.
+func (c *Cluster) Heal(ctx context.Context) error {
+	c.mu.Lock()
+	nodes := c.running()
+	c.mu.Unlock()
+	err := c.ask(ctx, nodes, func(int) agent.Request { return agent.Request{Op: agent.OpHeal} })
+	if err == nil {
+		c.faults.mu.Lock()
+		clear(c.faults.at)
+		clear(c.faults.delays)
+		c.faults.mu.Unlock()
+	}
+	return err
+}
+
+// Reach sends numbered datagrams over the links and counts them at the receivers,
+// so that each direction is measured apart.
+func (c *Cluster) Reach(ctx context.Context, links []cluster.Link) (map[cluster.Link]bool, error) {
+	for _, l := range links {
+		if err := c.known(l); err != nil {
+			return nil, err
+		}
+	}
+	c.reach.Lock()
+	defer c.reach.Unlock()
+	b := make([]byte, 8)
+	_, _ = rand.Read(b)
+	m := &measurement{c: c, token: hex.EncodeToString(b), links: links, seen: map[cluster.Link]bool{}}
+	return m.seen, m.run(ctx)
+}
+
+// measurement is one call of Reach.
+type measurement struct {
+	c     *Cluster
+	token string
+	links []cluster.Link
+
+	mu   sync.Mutex
+	seen map[cluster.Link]bool
+}
+
+func (m *measurement) run(ctx context.Context) error {
+	for _, l := range m.links {
+		m.seen[l] = false
+	}
+	wait := datagrams*10*time.Millisecond + reachWait + m.c.faults.longest()
+	ctx, cancel := context.WithTimeout(ctx, wait+agentTimeout)
+	defer cancel()
+	until := time.Now().Add(wait)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	for _, l := range m.links {
+		switch {
+		case l.From == cluster.Clients:
+			wg.Go(func() { m.sendFromHere(ctx, l.To) })
+		case l.To == cluster.Clients:
+			wg.Go(func() { m.receiveHere(l, until) })
+		}
+	}
+	if err := m.askSenders(ctx); err != nil {
+		return err
+	}
+	for time.Now().Before(until) {
+		if err := m.askReceivers(ctx); err != nil {
+			return err
+		}
+		if m.complete() {
+			cancel()
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(reachPoll):
+		}
+	}
+	return nil
+}
+
+// askSenders makes every node send to whom it has a link to.
+func (m *measurement) askSenders(ctx context.Context) error {
+	to := map[string][]string{}
+	var from []string
+	for _, l := range m.links {
+		if l.From == cluster.Clients {
+			continue
+		}
+		addr, err := m.c.addr(l.To)
+		if err != nil {
+			return err
+		}
+		if to[l.From] == nil {
+			from = append(from, l.From)
+		}
+		to[l.From] = append(to[l.From], addr)
+	}
+	return m.c.ask(ctx, from, func(i int) agent.Request {
+		return agent.Request{Op: agent.OpSend, Token: m.token, Addrs: to[from[i]], Count: datagrams}
+	})
+}
+
+// askReceivers asks those nodes that have not heard from everybody yet.
+func (m *measurement) askReceivers(ctx context.Context) error {
+	m.mu.Lock()
+	var nodes []string
+	for _, l := range m.links {
+		if l.To != cluster.Clients && !m.seen[l] && !slices.Contains(nodes, l.To) {
+			nodes = append(nodes, l.To)
+		}
+	}
+	m.mu.Unlock()
+	return parallel(len(nodes), func(i int) error {
+		p, err := m.c.pod(nodes[i])
+		if err != nil {
+			return err
+		}
+		r, err := p.wire.ask(ctx, agent.Request{Op: agent.OpCount, Token: m.token})
+		if err != nil {
+			return err
+		}
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		for _, l := range m.links {
+			if addr, err := m.c.addr(l.From); err == nil && l.To == nodes[i] && r.Counts[addr] > 0 {
+				m.seen[l] = true
+			}
+		}
+		return nil
+	})
+}
+
+func (m *measurement) complete() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, ok := range m.seen {
+		if !ok {
+			return false
+		}
+	}
+	return true
+}
+
+// sendFromHere is the harness' own side of a link to a node.
+func (m *measurement) sendFromHere(ctx context.Context, node string) {
+	p, err := m.c.pod(node)
+	if err != nil {
+		return
+	}
+	for seq := range datagrams {
+		b, err := json.Marshal(agent.Datagram{Token: m.token, Seq: seq})
+		if err != nil {
+			return
+		}
+		_, _ = p.udp.Write(b)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// receiveHere waits for a datagram from a node. It also tells the node where the
+// harness is, which the node remembers from before when that way is cut.
+func (m *measurement) receiveHere(l cluster.Link, until time.Time) {
+	p, err := m.c.pod(l.From)
+	if err != nil || p.udp.SetReadDeadline(until) != nil {
+		return
+	}
+	_, _ = p.udp.Write([]byte("{}"))
+	b := make([]byte, 2048)
+	for {
+		n, err := p.udp.Read(b)
+		if err != nil {
+			if time.Now().Before(until) {
+				time.Sleep(reachPoll) // refused: the way was closed for a moment
+				continue
+			}
+			return
+		}
+		var d agent.Datagram
+		if json.Unmarshal(b[:n], &d) == nil && d.Token == m.token {
+			m.mu.Lock()
+			m.seen[l] = true
+			m.mu.Unlock()
+			return
+		}
+	}
+}

@@ -1,0 +1,126 @@
+package docker
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/client"
+
+	"github.com/faultline-dev/faultline/cluster"
+)
+
+const (
+	// startTries and startPause: the engine may not have noticed yet that the
+	// container it is to start has died.
+	startTries = 50
+	startPause = 20 * time.Millisecond
+)
+
+// each does something with all of a node's system containers in their order, one
+// change at a time.
+func (c *Cluster) each(ctx context.Context, node, what string, f func(id string, s *container.State) error) error {
+	p, err := c.pod(node)
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return parallel(len(p.names), func(i int) error {
+		id := p.system[p.names[i]]
+		in, err := c.engine.ContainerInspect(ctx, id, client.ContainerInspectOptions{})
+		if err == nil {
+			err = f(id, in.Container.State)
+		}
+		if err != nil {
+			return fmt.Errorf("docker: %s %s of %s: %w", what, p.names[i], node, err)
+		}
+		return nil
+	})
+}
+
+// Kill ends the node's processes with SIGKILL, paused ones too.
+func (c *Cluster) Kill(ctx context.Context, node string) error {
+	return c.each(ctx, node, "kill", func(id string, s *container.State) error {
+		if !s.Running {
+			return nil
+		}
+		_, err := c.engine.ContainerKill(ctx, id, client.ContainerKillOptions{Signal: "KILL"})
+		if err == nil {
+			return nil
+		}
+		if in, again := c.engine.ContainerInspect(ctx, id, client.ContainerInspectOptions{}); again == nil && !in.Container.State.Running {
+			return nil // it died by itself
+		}
+		return err
+	})
+}
+
+// Start starts the node's processes again, with their data.
+func (c *Cluster) Start(ctx context.Context, node string) error {
+	return c.each(ctx, node, "start", func(id string, s *container.State) (err error) {
+		if s.Running {
+			return nil
+		}
+		for range startTries {
+			if _, err = c.engine.ContainerStart(ctx, id, client.ContainerStartOptions{}); err == nil {
+				return nil
+			}
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-time.After(startPause):
+			}
+		}
+		return err
+	})
+}
+
+// Pause freezes the node's processes; the dead stay dead.
+func (c *Cluster) Pause(ctx context.Context, node string) error {
+	return c.each(ctx, node, "pause", func(id string, s *container.State) error {
+		if !s.Running || s.Paused {
+			return nil
+		}
+		_, err := c.engine.ContainerPause(ctx, id, client.ContainerPauseOptions{})
+		return err
+	})
+}
+
+// Resume lets the node's processes go on.
+func (c *Cluster) Resume(ctx context.Context, node string) error {
+	return c.each(ctx, node, "resume", func(id string, s *container.State) error {
+		if !s.Paused {
+			return nil
+		}
+		_, err := c.engine.ContainerUnpause(ctx, id, client.ContainerUnpauseOptions{})
+		return err
+	})
+}
+
+// State asks the engine: a node is as its worst container is.
+func (c *Cluster) State(ctx context.Context, node string) (cluster.State, error) {
+	p, err := c.pod(node)
+	if err != nil {
+		return "", err
+	}
+	return c.state(ctx, p)
+}
+
+func (c *Cluster) state(ctx context.Context, p *pod) (cluster.State, error) {
+	worst := cluster.Running
+	for _, name := range p.names {
+		in, err := c.engine.ContainerInspect(ctx, p.system[name], client.ContainerInspectOptions{})
+		if err != nil {
+			return "", fmt.Errorf("docker: state of %s: %w", p.node.Name, err)
+		}
+		switch s := in.Container.State; {
+		case !s.Running:
+			return cluster.Dead, nil
+		case s.Paused:
+			worst = cluster.Paused
+		}
+	}
+	return worst, nil
+}
