@@ -17,6 +17,19 @@ const (
 	done
 )
 
+// answer is the message that a phase waits for.
+func (p phase) answer() Type {
+	switch p {
+	case reading:
+		return MsgReadResp
+	case preparing:
+		return MsgPromise
+	case accepting:
+		return MsgAccepted
+	}
+	return MsgNone
+}
+
 // op is a client's request on its way.
 type op struct {
 	q       replica.Request
@@ -139,8 +152,7 @@ func (r *Replica) begin(o *op) {
 
 // handleAnswer counts an acceptor's answer to the present attempt.
 func (r *Replica) handleAnswer(o *op, m *Message) {
-	want := map[phase]Type{reading: MsgReadResp, preparing: MsgPromise, accepting: MsgAccepted}[o.phase]
-	if m.Type != want || (o.phase != reading && m.Ballot != o.ballot) {
+	if m.Type != o.phase.answer() || (o.phase != reading && m.Ballot != o.ballot) {
 		return
 	}
 	if m.Reject {
@@ -166,7 +178,7 @@ func (r *Replica) handleAnswer(o *op, m *Message) {
 	case reading:
 		r.readDone(o)
 	case preparing:
-		r.try2(o)
+		r.propose(o)
 	case accepting:
 		r.chosen(o)
 	}
@@ -206,8 +218,8 @@ func (r *Replica) readDone(o *op) {
 	r.enqueue(o)
 }
 
-// try2 goes on to the second round with the state that the promises brought.
-func (r *Replica) try2(o *op) {
+// propose goes on to the second round with the state that the promises brought.
+func (r *Replica) propose(o *op) {
 	value := o.value
 	r.try(o, accepting)
 	r.change(o, value)

@@ -62,13 +62,13 @@ func freeAddr(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// Cluster runs three nodes until the test ends.
-func Cluster(t *testing.T, serve Serve) []*Node {
+// layout finds places for three nodes.
+func layout(t *testing.T) []*Node {
 	t.Helper()
 	peers := map[string]string{"n1": freeAddr(t), "n2": freeAddr(t), "n3": freeAddr(t)}
 	var nodes []*Node
 	for _, name := range []string{"n1", "n2", "n3"} {
-		n := &Node{serve: serve, Addrs: Addrs{
+		n := &Node{Addrs: Addrs{
 			Name: name, Listen: freeAddr(t), PeerListen: peers[name], Data: t.TempDir(), Peers: map[string]string{},
 		}}
 		for m, a := range peers {
@@ -76,9 +76,19 @@ func Cluster(t *testing.T, serve Serve) []*Node {
 				n.Peers[m] = a
 			}
 		}
+		nodes = append(nodes, n)
+	}
+	return nodes
+}
+
+// Cluster runs three nodes until the test ends.
+func Cluster(t *testing.T, serve Serve) []*Node {
+	t.Helper()
+	nodes := layout(t)
+	for _, n := range nodes {
+		n.serve = serve
 		n.Start()
 		t.Cleanup(func() { n.Stop(t) })
-		nodes = append(nodes, n)
 	}
 	return nodes
 }

@@ -9,7 +9,10 @@ import (
 	"github.com/faultline-dev/faultline/stores/internal/servertest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	servertest.Child(serve)
+	goleak.VerifyTestMain(m)
+}
 
 func serve(ctx context.Context, a servertest.Addrs) error {
 	return Serve(ctx, Config{
@@ -20,6 +23,13 @@ func serve(ctx context.Context, a servertest.Addrs) error {
 func TestProtocol(t *testing.T) { servertest.Protocol(t, serve) }
 
 func TestRestart(t *testing.T) { servertest.Restart(t, serve) }
+
+func TestKill(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a few seconds")
+	}
+	servertest.Kill(t)
+}
 
 func TestUnknownBug(t *testing.T) {
 	if Serve(t.Context(), Config{Name: "n1", Data: t.TempDir(), Bug: "nonsense"}) == nil {
