@@ -130,10 +130,10 @@ type rhythm struct {
 	slack       time.Duration // by how much a start may be late
 }
 
-// rhythm divides the time: of 10 s the first is quiet, and the last two. Faults
+// rhythm divides the time: of 10 s the first is quiet, and the last. Faults
 // without options of their own take turns, so that they overlap only by chance.
 func (r Request) rhythm(f Fault, s Spec, i int) rhythm {
-	k := rhythm{first: min(time.Second, r.Time/10), last: r.Time - min(3*time.Second, r.Time/5)}
+	k := rhythm{first: min(time.Second, r.Time/10), last: r.Time - min(2*time.Second, r.Time/10)}
 	window := k.last - k.first
 	k.interval = r.Interval
 	if own := s.Options.Duration("interval"); own > 0 {

@@ -142,7 +142,7 @@ func TestPlans(t *testing.T) {
 				asked := map[string]int{}
 				for _, s := range p.Steps {
 					asked[s.Fault]++
-					if s.At < min(time.Second, d/10) || s.At+s.For > d-min(3*time.Second, d/5) || s.For < min(500*time.Millisecond, d/20) {
+					if s.At < min(time.Second, d/10) || s.At+s.For > d-min(2*time.Second, d/10) || s.For < min(500*time.Millisecond, d/20) {
 						t.Errorf("%s in %v, seed %d: %s from %v for %v", text, d, seed, s.ID, s.At, s.For)
 					}
 				}

@@ -79,7 +79,7 @@ func effects() []effect {
 				return cluster.Shape{Delay: v.Duration("by"), Jitter: v.Duration("jitter")}
 			},
 			probes: func(cluster.Shape) cluster.Probes {
-				return cluster.Probes{Count: 20, Size: 64, Every: time.Millisecond}
+				return cluster.Probes{Count: 20, Size: 64, Every: 10 * time.Millisecond}
 			},
 			shows: func(s cluster.Shape, q cluster.Quality) bool { return q.Received > 0 && q.Delay >= s.Delay/2 },
 		},
