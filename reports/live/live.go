@@ -77,7 +77,7 @@ func (v *View) measure(s Snapshot, since time.Duration, fresh bool) {
 	default:
 		v.rate = float64(done) / since.Seconds()
 	}
-	if s.Latency > 0 || s.OK > 0 {
+	if s.Latency > 0 {
 		v.past = append(v.past, s.Latency)
 		v.past = v.past[max(0, len(v.past)-history):]
 	}
@@ -95,7 +95,10 @@ func (v *View) Close() {
 func (v *View) plain(s Snapshot) string {
 	line := fmt.Sprintf("%-6s %6.1fs", s.Stage, s.Elapsed.Seconds())
 	if s.OK+s.Fail+s.Info > 0 {
-		line += fmt.Sprintf("  %7.0f ops/s  ok %d  fail %d  info %d", v.rate, s.OK, s.Fail, s.Info)
+		if v.rate > 0 {
+			line += fmt.Sprintf("  %7.0f ops/s", v.rate)
+		}
+		line += fmt.Sprintf("  ok %d  fail %d  info %d", s.OK, s.Fail, s.Info)
 	}
 	if len(s.Faults) > 0 {
 		line += "  faults now: " + strings.Join(s.Faults, ", ")

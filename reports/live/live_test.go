@@ -31,7 +31,7 @@ func TestTerminalRewritesItsLines(t *testing.T) {
 	v := New(&b, true)
 	v.SetWidth(40)
 	for i := range 20 {
-		v.Update(Snapshot{Stage: "run", Elapsed: time.Duration(i) * 200 * time.Millisecond, Total: 4 * time.Second, OK: 10 * i, Latency: time.Duration(i) * time.Millisecond, Faults: []string{strings.Repeat("x", 99)}})
+		v.Update(Snapshot{Stage: "run", Elapsed: time.Duration(i) * 200 * time.Millisecond, Total: 4 * time.Second, OK: 10 * i, Latency: time.Duration(i+1) * time.Millisecond, Faults: []string{strings.Repeat("x", 99)}})
 	}
 	v.Close()
 	out := b.String()
