@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/faultline-dev/faultline/checker"
+	"github.com/faultline-dev/faultline/checker/power"
 	"github.com/faultline-dev/faultline/clients"
 	"github.com/faultline-dev/faultline/cluster"
 	"github.com/faultline-dev/faultline/history"
@@ -54,7 +55,7 @@ type Test struct {
 	// Checkers judge the history beside the workload's own.
 	Checkers []checker.Checker
 	// Power are the thresholds under which a run has shown nothing.
-	Power Power
+	Power power.Options
 	// CheckTimeout bounds each checker, 60 s unless set.
 	CheckTimeout time.Duration
 	// Limits bound the stages around the main phase.
@@ -76,11 +77,12 @@ type Limits struct {
 	Settle time.Duration // after the last heal until all nodes serve, 30 s unless set
 	Final  time.Duration // the final phase, 30 s unless set
 	Down   time.Duration // taking down, 60 s unless set
+	Slack  time.Duration // over all of these, before the run counts as hanging, 60 s unless set
 }
 
 // total bounds a whole run of a main phase of length d.
 func (l Limits) total(d time.Duration) time.Duration {
-	return l.Up + l.Ready + d + l.Settle + l.Final + 2*l.Down + time.Minute
+	return l.Up + l.Ready + d + l.Settle + l.Final + 2*l.Down + l.Slack
 }
 
 // Snapshot is how far a run has come.
@@ -104,6 +106,7 @@ func (t *Test) defaults() error {
 	set(&t.Limits.Settle, 30*time.Second)
 	set(&t.Limits.Final, 30*time.Second)
 	set(&t.Limits.Down, time.Minute)
+	set(&t.Limits.Slack, time.Minute)
 	if t.Runtime == nil {
 		t.Runtime = cluster.Real()
 	}

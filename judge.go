@@ -6,18 +6,20 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"os"
+	"path/filepath"
 	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/faultline-dev/faultline/checker"
+	"github.com/faultline-dev/faultline/checker/logs"
+	"github.com/faultline-dev/faultline/checker/power"
+	"github.com/faultline-dev/faultline/checker/stats"
 	"github.com/faultline-dev/faultline/history"
 	"github.com/faultline-dev/faultline/reports"
 )
-
-// Power are the thresholds under which a run has shown nothing.
-type Power struct{}
 
 // Judge checks the history in t's folder with all of t's checkers and writes the
 // results and reports. Problem says why the run shows less than it was asked to;
@@ -42,8 +44,14 @@ func Judge(ctx context.Context, t Test, problem string) (reports.Results, error)
 	if h.Len() > 0 {
 		res.Duration = lastTime(h)
 	}
-	for _, c := range slices.Concat(t.Workload.Checkers, t.Checkers) {
-		if e := res.Add(check(ctx, c, h, t.CheckTimeout)); e != nil {
+	judges := slices.Concat(t.Workload.Checkers, t.Checkers, []checker.Checker{stats.New(), powerOf(t), logsOf(t.Folder)})
+	for _, c := range judges {
+		r := check(ctx, c, h, t.CheckTimeout)
+		if d, ok := r.Detail.(power.Detail); ok {
+			res.Power = powerResults(d)
+			r.Detail = nil
+		}
+		if e := res.Add(r); e != nil {
 			err = errors.Join(err, e)
 		}
 	}
@@ -68,6 +76,41 @@ func outline(t Test) reports.Results {
 		On: rec.On, Seed: rec.Seed, Nodes: len(rec.Nodes), Concurrency: rec.Concurrency, Started: rec.Started,
 		Reproduce: t.Reproduce,
 	}
+}
+
+// powerOf asks whether the run could have found anything.
+func powerOf(t Test) checker.Checker {
+	o := t.Power
+	o.Faults, o.Nodes = t.Record.Nemesis, t.Record.Nodes
+	return power.New(o)
+}
+
+func powerResults(d power.Detail) reports.Power {
+	p := reports.Power{Enough: d.Enough, Missing: d.Missing}
+	for _, r := range d.Rules {
+		p.Rules = append(p.Rules, reports.PowerRule(r))
+	}
+	return p
+}
+
+// logsOf looks through the nodes' logs for what no healthy node prints.
+func logsOf(f *reports.Folder) checker.Checker {
+	return checker.Func("logs", func(ctx context.Context, h *history.History) checker.Result {
+		files, err := filepath.Glob(filepath.Join(f.Path, reports.NodesDir, "*", "*"))
+		if err != nil {
+			return checker.Result{Reason: err.Error()}
+		}
+		var all []logs.Log
+		for _, path := range files {
+			file, err := os.Open(path)
+			if err != nil {
+				return checker.Result{Reason: err.Error()}
+			}
+			defer file.Close()
+			all = append(all, logs.Log{Node: filepath.Base(filepath.Dir(path)), Name: filepath.Base(path), Reader: file})
+		}
+		return logs.New(all).Check(ctx, h)
+	})
 }
 
 func firstOf(a, b string) string {

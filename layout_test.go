@@ -19,7 +19,7 @@ func rooms() map[string]struct{ own, foreign []string } {
 		"options":   {[]string{"options"}, nil},
 		"cluster":   {[]string{"cluster"}, []string{"golang.org/x/sys"}},
 		"generator": {[]string{"generator", "history"}, nil},
-		"checker":   {[]string{"checker", "history"}, []string{"github.com/anishathalye/porcupine", "golang.org/x/sync"}},
+		"checker":   {[]string{"checker", "history"}, []string{"github.com/anishathalye/porcupine", "golang.org/x/sync", "github.com/cockroachdb/datadriven", "github.com/pmezard/go-difflib"}}, // datadriven: checkertest
 		"nemesis":   {[]string{"nemesis", "history", "generator", "cluster", "options"}, []string{"gopkg.in/yaml.v3", "go.yaml.in/yaml/v3", "github.com/goccy/go-yaml", "golang.org/x/sys"}},
 		"workloads": {[]string{"workloads", "history", "generator", "checker", "options"}, []string{"github.com/anishathalye/porcupine", "golang.org/x/sync"}},
 		"stores":    {[]string{"stores"}, []string{"golang.org/x/sys"}},

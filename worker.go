@@ -19,10 +19,12 @@ const (
 	// backOff is how long a worker waits after an operation that found its node
 	// unreachable, so that a dead node makes no flood of failures.
 	backOff = 100 * time.Millisecond
-	// idleMin and idleMax bound the pauses of a worker whose generator has nothing
+	// failOff is how long it waits after a definite failure that told it nothing.
+	failOff = 10 * time.Millisecond
+	// idleLeast and idleMost bound the pauses of a worker whose generator has nothing
 	// for it until something changes.
-	idleMin = time.Millisecond
-	idleMax = 16 * time.Millisecond
+	idleLeast = time.Millisecond
+	idleMost  = 16 * time.Millisecond
 )
 
 // source is the generator that all workers share.
@@ -127,13 +129,10 @@ func (r *run) work(ctx context.Context, clock func() time.Duration) {
 	var waits []func()
 	for _, w := range r.workers {
 		waits = append(waits, r.Runtime.Go(func() {
-			defer func() {
-				if p := recover(); p != nil {
-					r.problems.add(fmt.Sprintf("worker %d panicked: %v\n%s", w.number, p, debug.Stack()))
-					cancel()
-				}
-			}()
-			r.loop(ctx, w, clock)
+			if err := r.loop(ctx, w, clock); err != nil {
+				r.problems.add(err.Error())
+				cancel()
+			}
 		}))
 	}
 	for _, wait := range waits {
@@ -141,58 +140,81 @@ func (r *run) work(ctx context.Context, clock func() time.Duration) {
 	}
 }
 
-func (r *run) loop(ctx context.Context, w *worker, clock func() time.Duration) {
-	idle := idleMin
+// loop performs operations one after the other. Its error is a panic of the
+// client's or the workload's.
+func (r *run) loop(ctx context.Context, w *worker, clock func() time.Duration) error {
+	idle := idleLeast
 	for ctx.Err() == nil {
 		c := generator.Context{Now: clock(), Worker: w.number, Workers: len(r.workers), Process: w.process}
 		step := r.source.next(c)
 		switch step.Kind {
 		case generator.Done:
-			return
+			return nil
 		case generator.Wait:
 			pause := idle
-			idle = min(2*idle, idleMax)
+			idle = min(2*idle, idleMost)
 			if step.At > c.Now {
-				pause = min(step.At-c.Now, idleMax)
+				pause = min(step.At-c.Now, idleMost)
 			}
 			_ = r.Runtime.Sleep(ctx, pause)
 		case generator.Do:
-			idle = idleMin
+			idle = idleLeast
 			if step.At > c.Now && r.Runtime.Sleep(ctx, step.At-c.Now) != nil {
-				return
+				return nil
 			}
-			if pause := r.operate(ctx, w, c, step.Op); pause > 0 {
+			pause, err := r.operate(ctx, w, c, step.Op)
+			if err != nil {
+				return err
+			}
+			if pause > 0 {
 				_ = r.Runtime.Sleep(ctx, pause)
 			}
 		}
 	}
+	return nil
 }
 
 // operate performs one operation and records it; it returns how long the worker
-// should leave its node alone.
-func (r *run) operate(ctx context.Context, w *worker, c generator.Context, op history.Op) (pause time.Duration) {
-	openErr := r.open(ctx, w)
+// should leave its node alone. Its error is a panic.
+func (r *run) operate(ctx context.Context, w *worker, c generator.Context, op history.Op) (pause time.Duration, broken error) {
+	err := r.open(ctx, w)
+	opened := err == nil
 	op.Node = w.node.Name
 	op = w.lane.Record(op)
 	var reply history.Reply
-	err := openErr
-	if openErr == nil {
-		opCtx, cancel := r.stall.context(ctx, r.Runtime, r.OpTimeout)
-		reply, err = r.Workload.Perform(opCtx, w.client, op)
-		cancel()
+	if opened {
+		reply, err, broken = r.attempt(ctx, w, op)
 	}
-	done := r.completion(op, reply, err)
-	done = w.lane.Record(done)
+	done := w.lane.Record(r.completion(op, reply, err))
 	r.source.complete(c, done)
 	lost := history.IsSessionLost(err)
 	if done.Type == history.Info || lost {
 		w.close()
 		w.process += history.Process(r.Concurrency)
 	}
-	if openErr != nil || lost || err != nil && history.TypeOf(err) == history.Info {
-		return backOff
+	switch {
+	case err == nil || done.Observed != nil:
+		return 0, broken
+	case !opened || lost || history.TypeOf(err) == history.Info:
+		return backOff, broken
+	default:
+		return failOff, broken
 	}
-	return 0
+}
+
+// attempt performs one operation with the worker's client. A panic leaves the
+// fate of the operation unknown.
+func (r *run) attempt(ctx context.Context, w *worker, op history.Op) (reply history.Reply, err, broken error) {
+	ctx, cancel := r.stall.context(ctx, r.Runtime, r.OpTimeout)
+	defer cancel()
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v", p)
+			broken = fmt.Errorf("performing %s for process %d panicked: %v\n%s", op.F, op.Process, p, debug.Stack())
+		}
+	}()
+	reply, err = r.Workload.Perform(ctx, w.client, op)
+	return reply, err, nil
 }
 
 // open gives the worker a client if it has none. Its failure is definite: the

@@ -14,6 +14,7 @@ import (
 
 	"github.com/faultline-dev/faultline"
 	"github.com/faultline-dev/faultline/checker"
+	"github.com/faultline-dev/faultline/checker/power"
 	"github.com/faultline-dev/faultline/clients"
 	"github.com/faultline-dev/faultline/cluster"
 	"github.com/faultline-dev/faultline/cluster/local"
@@ -220,6 +221,8 @@ func (p *planned) resolveOptions(a asked) error {
 func runOptions() []options.Option {
 	return []options.Option{
 		{Name: "timeout", Kind: options.Duration, Default: "1s", Min: "1ms", Max: "1m", Doc: "deadline of a single operation"},
+		{Name: "min-ok", Kind: options.Int, Default: "20", Min: "0", Doc: "successes that each kind of operation needs for a run to count"},
+		{Name: "min-share", Kind: options.Float, Default: "0.05", Min: "0", Max: "1", Doc: "their share of the attempts"},
 	}
 }
 
@@ -303,11 +306,12 @@ func (p *planned) run(ctx context.Context, progress func(faultline.Snapshot)) (r
 			return reports.Results{}, folder, err
 		}
 	}
+	own := subset(runOptions(), rec.Options)
 	res, err := faultline.Run(ctx, faultline.Test{
 		System: p.system, Cluster: c, Workload: workload, Options: p.sysOpts, Plan: p.plan, Faults: p.env.Faults,
 		Concurrency: rec.Concurrency, Time: rec.Time, Rate: rec.Rate, Seed: rec.Seed,
-		OpTimeout: subset(runOptions(), rec.Options).Duration("timeout"),
-		Folder:    folder, Record: rec, CheckTimeout: rec.Check.Timeout, Progress: progress,
+		OpTimeout: own.Duration("timeout"), Power: powerOptions(own),
+		Folder: folder, Record: rec, CheckTimeout: rec.Check.Timeout, Progress: progress,
 		Reproduce: p.reproduce(),
 	})
 	_ = os.RemoveAll(worldDir(folder)) // what it held lies in the folder by now
@@ -368,4 +372,16 @@ func (p *planned) reproduce() string {
 		words = append(words, "--opt", k+"="+r.Options[k])
 	}
 	return strings.Join(append(words, "--seed", fmt.Sprint(r.Seed)), " ")
+}
+
+// powerOptions are the thresholds as they were asked for; zero asks for nothing.
+func powerOptions(own options.Values) power.Options {
+	o := power.Options{MinOK: own.Int("min-ok"), MinShare: own.Float("min-share")}
+	if o.MinOK == 0 {
+		o.MinOK = -1
+	}
+	if o.MinShare == 0 {
+		o.MinShare = -1
+	}
+	return o
 }
