@@ -23,6 +23,7 @@ import (
 	"github.com/faultline-dev/faultline/clients"
 	"github.com/faultline-dev/faultline/internal/exit"
 	"github.com/faultline-dev/faultline/nemesis"
+	allfaults "github.com/faultline-dev/faultline/nemesis/all"
 	"github.com/faultline-dev/faultline/workloads"
 	allworkloads "github.com/faultline-dev/faultline/workloads/all"
 )
@@ -50,7 +51,7 @@ func Default() Env {
 	return Env{
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 		Getenv: os.Getenv, Terminal: isTerminal(os.Stderr),
-		Systems: systems(), Workloads: allworkloads.All(),
+		Systems: systems(), Workloads: allworkloads.All(), Faults: allfaults.All(),
 	}
 }
 

@@ -4,11 +4,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
+	"github.com/faultline-dev/faultline/nemesis"
 	"github.com/faultline-dev/faultline/options"
 )
 
@@ -16,6 +18,7 @@ import (
 type entry struct {
 	Name    string           `json:"name"`
 	Doc     string           `json:"doc"`
+	Args    []nemesis.Arg    `json:"args,omitempty"` // words that follow the name and a colon
 	Options []options.Option `json:"options,omitempty"`
 }
 
@@ -35,6 +38,7 @@ func newListCmd(env *Env) *cobra.Command {
 	}
 	add("systems", "what can be tested", func() error { return printEntries(env.Stdout, asJSON, env.systemEntries()) })
 	add("workloads", "what can be done with it", func() error { return printEntries(env.Stdout, asJSON, env.workloadEntries()) })
+	add("nemeses", "how it can be broken", func() error { return printEntries(env.Stdout, asJSON, env.faultEntries()) })
 	add("bugs", "what the bundled stores can be told to do wrong", func() error { return env.printBugs(asJSON) })
 	return list
 }
@@ -45,7 +49,7 @@ func noSubcommand(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 func (env *Env) systemEntries() []entry {
 	var es []entry
 	for _, s := range env.Systems {
-		es = append(es, entry{s.Name, s.Doc, s.Options})
+		es = append(es, entry{Name: s.Name, Doc: s.Doc, Options: s.Options})
 	}
 	return es
 }
@@ -53,7 +57,20 @@ func (env *Env) systemEntries() []entry {
 func (env *Env) workloadEntries() []entry {
 	var es []entry
 	for _, w := range env.Workloads {
-		es = append(es, entry{w.Name, w.Doc, w.Options})
+		es = append(es, entry{Name: w.Name, Doc: w.Doc, Options: w.Options})
+	}
+	return es
+}
+
+func (env *Env) faultEntries() []entry {
+	es := []entry{{Name: "none", Doc: "no faults"}}
+	for _, f := range env.Faults {
+		e := entry{Name: f.Name, Doc: f.Doc, Options: slices.Concat(nemesis.Common(), f.Options)}
+		e.Args = f.Args
+		for i := range e.Options {
+			e.Options[i].Name = f.Name + "." + e.Options[i].Name
+		}
+		es = append(es, e)
 	}
 	return es
 }
@@ -65,6 +82,9 @@ func printEntries(w io.Writer, asJSON bool, es []entry) error {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, e := range es {
 		fmt.Fprintf(tw, "%s\t%s\n", e.Name, e.Doc)
+		for _, a := range e.Args {
+			fmt.Fprintf(tw, "\t  %s:%s  %s\n", e.Name, a.Name, a.Doc)
+		}
 		for _, o := range e.Options {
 			values := string(o.Kind)
 			if len(o.Values) > 0 {

@@ -41,6 +41,7 @@ type planned struct {
 	workload workloads.Workload
 	sysOpts  options.Values
 	workOpts options.Values
+	specs    []nemesis.Spec
 	plan     nemesis.Plan
 	runs     string
 	budget   checker.Budget
@@ -197,8 +198,9 @@ func (p *planned) resolveOptions(a asked) error {
 	if err != nil {
 		return err
 	}
-	specs := slices.Concat(p.system.Options, p.workload.Options, runOptions(), p.env.faultOptions())
-	if _, err := options.Resolve(specs, given); err != nil {
+	_, others := nemesis.Split(given) // the faults' are resolved with the faults
+	specs := slices.Concat(p.system.Options, p.workload.Options, runOptions())
+	if _, err := options.Resolve(specs, others); err != nil {
 		return exit.Usagef("--opt: %w", err)
 	}
 	p.record.Options = given
@@ -285,11 +287,13 @@ func (p *planned) run(ctx context.Context, progress func(faultline.Snapshot)) (r
 	if err != nil {
 		return reports.Results{}, nil, err
 	}
-	var c cluster.Cluster
-	if p.record.On == onDocker {
-		if c, err = p.containers(ctx); err != nil {
-			return reports.Results{}, nil, err
-		}
+	// The world is asked what it can do before anything is written.
+	c, err := p.world(ctx, "unused")
+	if err != nil {
+		return reports.Results{}, nil, err
+	}
+	if err := p.checkPowers(c); err != nil {
+		return reports.Results{}, nil, err
 	}
 	started := time.Now()
 	folder, err := reports.Create(p.runs, p.record.System, p.record.Workload, started, p.record.Seed)
@@ -301,8 +305,8 @@ func (p *planned) run(ctx context.Context, progress func(faultline.Snapshot)) (r
 	rec.Faultline.Version, rec.Faultline.Commit = buildVersion()
 	rec.Faultline.Go = runtime.Version()
 	rec.Host = reports.Host{OS: runtime.GOOS, Arch: runtime.GOARCH, CPUs: runtime.NumCPU()}
-	if c == nil {
-		if c, err = p.world(folder); err != nil {
+	if p.record.On == onLocal {
+		if c, err = p.world(ctx, worldDir(folder)); err != nil {
 			return reports.Results{}, folder, err
 		}
 	}
@@ -318,15 +322,18 @@ func (p *planned) run(ctx context.Context, progress func(faultline.Snapshot)) (r
 	return res, folder, err
 }
 
-// world makes the cluster that the run needs; it starts nothing.
-func (p *planned) world(folder *reports.Folder) (cluster.Cluster, error) {
+// world makes the cluster that the run needs, local nodes in dir; it starts
+// nothing.
+func (p *planned) world(ctx context.Context, dir string) (cluster.Cluster, error) {
 	r := p.record
 	switch r.On {
 	case onLocal:
 		return local.New(local.Config{
 			Names: r.Nodes, Ports: p.system.Ports, Framed: p.system.Framed, Command: p.command,
-			Dir: worldDir(folder), Options: p.sysOpts, Version: r.Version, Bug: r.Bug, Seed: r.Seed,
+			Dir: dir, Options: p.sysOpts, Version: r.Version, Bug: r.Bug, Seed: r.Seed,
 		})
+	case onDocker:
+		return p.containers(ctx)
 	}
 	return nil, exit.Brokenf("--on %s is not possible yet", r.On)
 }

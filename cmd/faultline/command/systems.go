@@ -3,7 +3,6 @@ package command
 import (
 	"github.com/faultline-dev/faultline/clients"
 	allclients "github.com/faultline-dev/faultline/clients/all"
-	"github.com/faultline-dev/faultline/options"
 	"github.com/faultline-dev/faultline/stores/raft"
 )
 
@@ -21,6 +20,3 @@ func bugs() []clients.Bug {
 	}
 	return all
 }
-
-// faultOptions are the options of all faults.
-func (env *Env) faultOptions() []options.Option { return nil }
