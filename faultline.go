@@ -94,8 +94,8 @@ type Snapshot struct {
 }
 
 func (t *Test) defaults() error {
-	if t.Cluster == nil || t.Workload == nil || t.Folder == nil || t.System.Open == nil {
-		return errors.New("faultline: a test needs a system, a cluster, a workload and a folder")
+	if t.Cluster == nil || t.Workload == nil || t.System.Open == nil {
+		return errors.New("faultline: a test needs a system, a cluster and a workload")
 	}
 	set(&t.Concurrency, 10)
 	set(&t.Time, 10*time.Second)
@@ -123,6 +123,9 @@ func set[T comparable](v *T, to T) {
 	}
 }
 
+// runStream tells the runner's source of chance from others of the same seed.
+const runStream = 0x6661756c74
+
 // Run runs the test to its end: it brings the cluster up, performs workload and
 // plan together, heals, performs the final phase, takes the cluster down, judges
 // the history, and writes the reports.
@@ -136,7 +139,10 @@ func Run(ctx context.Context, t Test) (reports.Results, error) {
 	if err := t.defaults(); err != nil {
 		return reports.Results{}, err
 	}
-	r := &run{Test: t, rng: rand.New(rand.NewPCG(t.Seed, 0x6661756c74))}
+	if t.Folder == nil {
+		return reports.Results{}, errors.New("faultline: a run needs a folder for its evidence")
+	}
+	r := &run{Test: t, rng: rand.New(rand.NewPCG(t.Seed, runStream))}
 	if err := t.Folder.WriteTest(t.Record); err != nil {
 		return reports.Results{}, err
 	}
@@ -166,8 +172,7 @@ func (r *run) guarded(ctx context.Context) error {
 			cancel()
 			deadline = now + r.Limits.Down
 		default:
-			return fmt.Errorf("faultline: the run hangs in stage %q, beyond every limit; its goroutines are in %s",
-				r.stage.Load(), filepath.Join(r.Folder.Path, goroutinesFile))
+			return fmt.Errorf("faultline: the run hangs in stage %q, beyond every limit%s", r.stage.Load(), r.dumped())
 		}
 	}
 	return err
@@ -175,8 +180,18 @@ func (r *run) guarded(ctx context.Context) error {
 
 const goroutinesFile = "goroutines.txt"
 
+func (r *run) dumped() string {
+	if r.Folder == nil {
+		return ""
+	}
+	return "; its goroutines are in " + filepath.Join(r.Folder.Path, goroutinesFile)
+}
+
 // dump writes what every goroutine is doing.
 func (r *run) dump() {
+	if r.Folder == nil {
+		return
+	}
 	buf := make([]byte, 4<<20)
 	buf = buf[:runtime.Stack(buf, true)]
 	_ = os.WriteFile(filepath.Join(r.Folder.Path, goroutinesFile), buf, 0o600)

@@ -31,6 +31,8 @@ type run struct {
 	stall    stall
 	active   activeFaults
 	problems problems
+	executed nemesis.Plan    // the plan as it was carried out
+	kept     history.Builder // of a run without a folder
 }
 
 // problem is why the run shows less than it was asked to, "" for no reason.
@@ -133,7 +135,7 @@ func (r *run) target(n cluster.Node) clients.Target {
 // record runs main and final phase with the history open. The nemesis heals
 // before record returns, whatever happens.
 func (r *run) record(ctx context.Context) (err error) {
-	file, err := r.Folder.CreateHistory()
+	file, err := r.openJournal()
 	if err != nil {
 		return err
 	}
@@ -143,9 +145,7 @@ func (r *run) record(ctx context.Context) (err error) {
 	r.recorder = history.NewRecorder(file, clock)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	if r.Stream != nil {
-		r.tee(cancel)
-	}
+	r.tee(cancel)
 	stopFlushing := r.flush(ctx, cancel)
 	defer func() {
 		stopFlushing()
@@ -156,10 +156,14 @@ func (r *run) record(ctx context.Context) (err error) {
 	return r.phases(ctx, clock)
 }
 
-// tee lets Stream see every event, and ends the main phase when it objects.
+// tee keeps the events where there is no folder, and lets Stream see each; it ends
+// the main phase when Stream objects.
 func (r *run) tee(stop func()) {
-	over := false
+	over := r.Stream == nil
 	r.recorder.Tee(func(op history.Op) {
+		if r.Folder == nil {
+			r.keep(op)
+		}
 		if over {
 			return
 		}
@@ -258,7 +262,11 @@ func (r *run) startNemesis(ctx context.Context, clock func() time.Duration) (wai
 	}
 	wait = r.Runtime.Go(func() {
 		executed, err := nemesis.Run(ctx, r.Runtime, r.Plan, env)
-		*failed = errors.Join(err, r.Folder.WritePlan(executed))
+		r.executed = executed
+		if r.Folder != nil {
+			err = errors.Join(err, r.Folder.WritePlan(executed))
+		}
+		*failed = err
 	})
 	return wait, failed
 }
@@ -266,7 +274,7 @@ func (r *run) startNemesis(ctx context.Context, clock func() time.Duration) (wai
 // collectLogs copies the nodes' logs into the run's folder.
 func (r *run) collectLogs(ctx context.Context) {
 	logs, ok := r.Cluster.(cluster.Logs)
-	if !ok {
+	if !ok || r.Folder == nil {
 		return
 	}
 	for _, n := range r.Cluster.Nodes() {

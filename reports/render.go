@@ -23,8 +23,15 @@ func Render(f *Folder) error {
 	if s.Results.Format == 0 {
 		return err // nothing to write reports of
 	}
+	return errors.Join(err, RenderSource(f, s))
+}
+
+// RenderSource is Render of what has been read already.
+func RenderSource(f *Folder, s Source) error {
+	if f.Path == "" {
+		return errNoFolder
+	}
 	return errors.Join(
-		err,
 		f.writeWith(IndexFile, func(w io.Writer) error { return guard(func() error { return WriteHTML(w, s) }) }),
 		f.writeWith(JUnitFile, func(w io.Writer) error { return guard(func() error { return WriteJUnit(w, s.Results) }) }),
 		f.writeWith(SummaryFile, func(w io.Writer) error { return guard(func() error { return WriteSummary(w, s.Results) }) }),

@@ -1,6 +1,7 @@
 package linear
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -27,6 +28,9 @@ func (p *plan) explainAny(pt part, d *decision) {
 // the operation whose return was the first that could not be explained.
 func (p *plan) explainSearch(pt part, bad int32, d *decision) {
 	h := pt.v.h
+	if slices.Contains(h.Fs(), "append") {
+		bad = p.bisect(pt.v, bad)
+	}
 	i := int(bad)
 	v := pt.v.until(lastAt(pt.v, i))
 	a := &checker.Anomaly{Name: anomalyName(p.o.Model.Name, h, i), Time: h.Done(i)}
@@ -41,6 +45,40 @@ func (p *plan) explainSearch(pt part, bad int32, d *decision) {
 		d.verdict, d.anomaly = checker.Unknown, nil
 		d.reason = "internal error: porcupine finds the witness of the search possible"
 	}
+}
+
+// bisect finds the first return that cannot be explained where the search looks
+// ahead and gives up early: no sooner than at operation bad. O(log n) searches.
+func (p *plan) bisect(v view, bad int32) int32 {
+	h := v.h
+	var ops []int32
+	for k := range v.len() {
+		if i := v.at(k); v.typ(i) != history.Info && h.Done(i) >= h.Done(int(bad)) {
+			ops = append(ops, int32(i)) //nolint:gosec // an op number
+		}
+	}
+	slices.SortFunc(ops, func(a, b int32) int { return cmp.Compare(h.Done(int(a)), h.Done(int(b))) })
+	lo, hi := 0, len(ops)-1 // the first that violates is in [lo, hi]
+	for lo < hi {
+		m := (lo + hi) / 2
+		pr, err := newProblem(v.until(lastAt(v, int(ops[m]))), p.o.Model)
+		if err != nil {
+			return bad
+		}
+		out, err := runSearch(pr, p.b)
+		if err != nil {
+			return bad
+		}
+		if out.valid {
+			lo = m + 1
+		} else {
+			hi = m
+		}
+	}
+	if len(ops) == 0 {
+		return bad
+	}
+	return ops[lo]
 }
 
 // lastAt is the index of the last completion in v at the moment when operation i

@@ -57,6 +57,7 @@ type search struct {
 	classes  []class
 	byValue  map[history.Value][]int32 // classes that give a value
 	keyed    model.Keyed
+	growing  model.Growing
 	arena    []usedNode
 	dead     table
 	steps    int
@@ -136,6 +137,7 @@ func (s *search) init() {
 	s.state = s.p.m.Init()
 	s.stack = make([]frame, 0, n)
 	s.keyed, _ = s.p.m.(model.Keyed)
+	s.growing, _ = s.p.m.(model.Growing)
 	s.byValue = map[history.Value][]int32{}
 	index := map[model.Op]int32{}
 	for i, e := range s.p.may {
@@ -248,7 +250,7 @@ func (s *search) run() (bool, error) {
 			if s.left == 0 {
 				return true, nil
 			}
-			pruned = s.pruned()
+			pruned = s.pruned() || s.growing != nil && s.hopeless()
 		}
 		if !pruned {
 			if s.try(cursor) {
@@ -366,6 +368,34 @@ func (s *search) tryMay(cursor, base int32, minRet int64) bool {
 		}
 		s.place(n+ci, base+j, to)
 		return true
+	}
+	return false
+}
+
+// hopeless says whether an operation at the head waits for a state that cannot be
+// reached before its return: the present one does not extend to it, and nothing
+// that replaces the state was invoked in time.
+func (s *search) hopeless() bool {
+	for n := s.next[s.head]; n != s.head && n&1 == 0; n = s.next[n] {
+		e := &s.p.must[n/2]
+		if e.op.Pure && !s.growing.Leads(s.state, e.op) && !s.resetBefore(n+1, e.ret) {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *search) resetBefore(ret int32, at int64) bool {
+	for n := s.next[s.head]; n != ret; n = s.next[n] {
+		if n&1 == 0 && s.growing.Resets(s.p.must[n/2].op) {
+			return true
+		}
+	}
+	for i := range s.classes {
+		c := &s.classes[i]
+		if s.growing.Resets(c.op) && c.taken < len(c.items) && s.p.may[c.items[c.taken]].inv <= at {
+			return true
+		}
 	}
 	return false
 }

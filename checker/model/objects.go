@@ -3,6 +3,7 @@ package model
 import (
 	"encoding/binary"
 	"fmt"
+	"sort"
 	"strconv"
 	"strings"
 
@@ -137,22 +138,25 @@ type kv struct {
 	texts []string
 	steps map[[2]history.Value]history.Value // appends already made
 	bytes int64
-	// While nothing but appends has been decoded, a state can only grow, so the
-	// longest value read is a prefix of it or the other way round: any other
-	// state can never, and could never, show that value.
-	longest history.Value
-	resets  bool
+	// reads are the texts read, sorted once decoding is over. All texts of which
+	// no read shows an extension are one state, unseen: until it is replaced, no
+	// read can succeed in any of them.
+	reads  []string
+	sorted bool
 }
 
 const codeAppend = CodeNot + 1
 
-// dead stands for a state from which no order can be completed.
-const dead = history.None
+// unseen is no text that any read shows the beginning of.
+const unseen = history.None
 
 func (*kv) Init() State    { return State(history.Nil) }
 func (m *kv) Bytes() int64 { return m.bytes + int64(len(m.steps))*48 }
 
 func (m *kv) DescribeState(s State) string {
+	if s == State(unseen) {
+		return "something that nobody read"
+	}
 	if t, ok := m.text(history.Value(s)); ok {
 		return strconv.Quote(t)
 	}
@@ -199,22 +203,17 @@ func (m *kv) Decode(i int) (Op, Fate, error) {
 			return Op{}, Drop, nil
 		}
 		v := m.value(h.Out(i))
-		if t, ok := m.text(v); !ok {
-			m.resets = true
-		} else if l, _ := m.text(m.longest); len(t) > len(l) {
-			m.longest = v
+		if t, ok := m.text(v); ok {
+			m.reads, m.sorted = append(m.reads, t), false
 		}
 		return Op{Code: CodeRead, Pure: true, A: v}, Must, nil
 	case "put", "write":
-		m.resets = true
 		return Op{Code: CodeWrite, A: m.value(h.In(i))}, fate(h.Type(i)), nil
 	case "delete":
-		m.resets = true
 		return Op{Code: CodeWrite, A: history.Nil}, fate(h.Type(i)), nil
 	case "append":
 		return Op{Code: codeAppend, A: m.value(h.In(i))}, fate(h.Type(i)), nil
 	case "cas":
-		m.resets = true
 		op, ft, err := register{h: h}.decode(i)
 		if ft != Drop {
 			op.A, op.B = m.value(op.A), m.value(op.B)
@@ -229,6 +228,9 @@ func (m *kv) Step(s State, op Op) (State, bool) {
 	if op.Code != codeAppend {
 		return register{}.Step(s, op)
 	}
+	if s == State(unseen) {
+		return s, true
+	}
 	k := [2]history.Value{history.Value(s), op.A}
 	v, ok := m.steps[k]
 	if !ok {
@@ -237,14 +239,43 @@ func (m *kv) Step(s State, op Op) (State, bool) {
 		if !okA || !okB {
 			return s, false
 		}
-		if l, _ := m.text(m.longest); !m.resets && !strings.HasPrefix(l, a+b) && !strings.HasPrefix(a+b, l) {
-			v = dead
-		} else {
+		v = unseen
+		if m.seen(a + b) {
 			v = m.intern(a + b)
 		}
 		m.steps[k] = v
 	}
-	return State(v), v != dead
+	return State(v), true
+}
+
+// seen says whether some read shows t or an extension of it.
+func (m *kv) seen(t string) bool {
+	if !m.sorted {
+		sort.Strings(m.reads)
+		m.sorted = true
+	}
+	i := sort.SearchStrings(m.reads, t)
+	return i < len(m.reads) && strings.HasPrefix(m.reads[i], t)
+}
+
+// Resets says whether op replaces the state rather than extend it.
+func (*kv) Resets(op Op) bool { return op.Code == CodeWrite || op.Code == CodeCAS }
+
+// Leads says whether s can become what op wants by extension alone.
+func (m *kv) Leads(s State, op Op) bool {
+	want, ok := m.text(op.A)
+	if !ok || s == State(unseen) {
+		return !ok
+	}
+	have, ok := m.text(history.Value(s))
+	return ok && strings.HasPrefix(want, have)
+}
+
+// Growing machines have operations that only extend the state, so that a search
+// can give up where what must be seen soon cannot be reached.
+type Growing interface {
+	Resets(op Op) bool
+	Leads(s State, op Op) bool
 }
 
 // Codes of set operations. A is the element's number, or for CodeReadSet the

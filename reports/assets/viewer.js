@@ -12,7 +12,7 @@
     copy.onclick = () => navigator.clipboard.writeText($('cmd').textContent).then(() => {
       copy.textContent = 'Copied';
       setTimeout(() => { copy.textContent = 'Copy'; }, 1500);
-    });
+    }, () => { getSelection().selectAllChildren($('cmd')); });
   }
   if (!$('columns')) return;
   document.documentElement.classList.add('js');

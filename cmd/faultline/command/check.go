@@ -251,22 +251,28 @@ func (f *checkFlags) render(j *judged) outcome {
 	return outcome{verdict: j.result.Verdict, text: b.Bytes(), err: err}
 }
 
-func writeResultsJSON(w io.Writer, j *judged) error {
+// results is the judgement as results.json has it.
+func (j *judged) results() (reports.Results, error) {
 	r := reports.Results{Run: j.name, Ops: reports.CountOps(j.h), Faults: reports.FaultsOf(j.h), Nodes: len(j.h.Nodes())}
 	r.Availability = reports.Measure(j.h, r.Faults)
-	if err := r.Add(j.result); err != nil {
+	r.Reason = j.result.Reason
+	return r, r.Add(j.result)
+}
+
+func writeResultsJSON(w io.Writer, j *judged) error {
+	r, err := j.results()
+	if err != nil {
 		return err
 	}
-	r.Reason = j.result.Reason
 	var b bytes.Buffer
-	if err := r.Encode(&b); err != nil {
+	if err = r.Encode(&b); err != nil {
 		return err
 	}
 	var line bytes.Buffer
-	if err := json.Compact(&line, b.Bytes()); err != nil {
+	if err = json.Compact(&line, b.Bytes()); err != nil {
 		return err
 	}
-	_, err := w.Write(append(line.Bytes(), '\n'))
+	_, err = w.Write(append(line.Bytes(), '\n'))
 	return err
 }
 

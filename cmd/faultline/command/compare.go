@@ -1,0 +1,157 @@
+package command
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/faultline-dev/faultline/internal/exit"
+	"github.com/faultline-dev/faultline/reports"
+)
+
+type compareFlags struct {
+	checkFlags
+	html, baseline string
+}
+
+func newCompareCmd(env *Env) *cobra.Command {
+	var f compareFlags
+	c := &cobra.Command{
+		Use:   "compare RUN|HISTORY|DIR…",
+		Short: "Lay runs side by side: consistency, anomalies, availability, staleness",
+		Long: `Compare lays runs side by side, or histories, which it judges first. A folder of
+runs counts as all runs in it, grouped by what they tested.
+
+With --baseline it says what got worse since the runs in that folder, and exits
+with 1 if anything did.`,
+		Example: `  faultline compare runs/etcd-register-*
+  faultline compare --html compare.html --baseline last-release/ runs/`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := f.parse(); err != nil {
+				return err
+			}
+			return compareRuns(cmd.Context(), env, &f, args)
+		},
+	}
+	f.add(c)
+	c.Flags().BoolVar(&f.json, "json", false, "print the comparison as JSON, and nothing else")
+	c.Flags().StringVar(&f.html, "html", "", "write the comparison as a page to this file")
+	c.Flags().StringVar(&f.baseline, "baseline", "", "folder of runs to compare with; exit 1 if anything got worse")
+	return c
+}
+
+func compareRuns(ctx context.Context, env *Env, f *compareFlags, args []string) error {
+	groups, runs, err := f.groups(ctx, args)
+	if err != nil {
+		return &exit.Error{Code: exit.Usage, Err: err}
+	}
+	var worse []reports.Regression
+	if f.baseline != "" {
+		before, err := resultsIn(f.baseline)
+		if err != nil {
+			return &exit.Error{Code: exit.Usage, Err: err}
+		}
+		worse = reports.Regressions(before, runs)
+	}
+	c := reports.Compare(groups)
+	if f.html != "" {
+		if err := writeFile(f.html, func(w io.Writer) error { return reports.WriteCompareHTML(w, "Comparison", c, worse) }); err != nil {
+			return err
+		}
+	}
+	if len(worse) > 0 {
+		env.code = exit.Anomalies
+	}
+	if f.json {
+		e := json.NewEncoder(env.Stdout)
+		e.SetIndent("", "  ")
+		return e.Encode(struct {
+			reports.Comparison
+			Worse []reports.Regression `json:"worse"`
+		}{c, append([]reports.Regression{}, worse...)})
+	}
+	return reports.WriteCompareText(env.Stdout, c, worse)
+}
+
+// groups are the columns: a run, a history that is judged now, or the kinds of
+// runs in a folder.
+func (f *compareFlags) groups(ctx context.Context, args []string) ([]reports.Group, []reports.Results, error) {
+	var groups []reports.Group
+	var all []reports.Results
+	for _, path := range args {
+		if runs, err := resultsIn(path); err == nil {
+			groups = append(groups, reports.GroupByKind(runs)...)
+			all = append(all, runs...)
+			continue
+		}
+		r, err := f.one(ctx, path)
+		if err != nil {
+			return nil, nil, err
+		}
+		groups = append(groups, reports.Group{Name: filepath.Base(filepath.Clean(path)), Runs: []reports.Results{r}})
+		all = append(all, r)
+	}
+	return groups, all, nil
+}
+
+func (f *compareFlags) one(ctx context.Context, path string) (reports.Results, error) {
+	folder, err := reports.Open(path)
+	if err != nil {
+		return reports.Results{}, err
+	}
+	if folder.Path != "" {
+		if r, err := folder.Results(); err == nil || !errors.Is(err, os.ErrNotExist) {
+			return r, err
+		}
+	}
+	j := f.load(path)
+	if j.err != nil {
+		return reports.Results{}, j.err
+	}
+	f.judge(ctx, &j, 1)
+	return j.results()
+}
+
+// resultsIn are the results of all runs in a folder.
+func resultsIn(dir string) ([]reports.Results, error) {
+	files, err := filepath.Glob(filepath.Join(dir, "*", reports.ResultsFile))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", dir, err)
+	}
+	var runs []reports.Results
+	for _, file := range files {
+		if filepath.Base(filepath.Dir(file)) == reports.Latest {
+			continue
+		}
+		folder, err := reports.Open(filepath.Dir(file))
+		if err != nil {
+			return nil, err
+		}
+		r, err := folder.Results()
+		if err != nil {
+			return nil, err
+		}
+		runs = append(runs, r)
+	}
+	if len(runs) == 0 {
+		return nil, fmt.Errorf("%s: there are no runs with results in it", dir)
+	}
+	return runs, nil
+}
+
+// writeFile writes a file that the user named.
+func writeFile(path string, fill func(io.Writer) error) (err error) {
+	f, err := os.Create(path)
+	if err != nil {
+		return exit.Usagef("cannot write %s: %w", path, err)
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	return fill(f)
+}

@@ -1,0 +1,51 @@
+package reports
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/faultline-dev/faultline/checker"
+)
+
+func run(version string, v checker.Verdict, ok int, names ...string) Results {
+	r := Results{
+		System: "etcd", Version: version, Workload: "register", Nemesis: []string{"partition"}, On: "docker", Verdict: v,
+		Ops:    Ops{Count: Count{Total: 1000, OK: ok, Fail: 1000 - ok}},
+		Ladder: map[string]checker.Verdict{"linearizable": v, "eventual": checker.Valid},
+		Availability: Availability{Faults: []FaultAvailability{
+			{Fault: "partition:one", During: Count{Total: 100, OK: ok / 10}, Outage: time.Second, Recovery: 300 * time.Millisecond},
+		}},
+		Checks: []Check{{Checker: "staleness", Figures: map[string]float64{"stale_ms_p99": 12.5}}},
+	}
+	for _, n := range names {
+		r.Anomalies = append(r.Anomalies, Anomaly{Anomaly: checker.Anomaly{Name: n}})
+	}
+	return r
+}
+
+func TestCompare(t *testing.T) {
+	t.Parallel()
+	a, b := run("3.5", checker.Valid, 950), run("3.6 <script>", checker.Invalid, 700, "stale-read", "stale-read")
+	b.Availability.Faults[0].Recovery = 4 * time.Second
+	c := Compare([]Group{{Name: a.Version, Runs: []Results{a}}, {Name: b.Version, Runs: []Results{b}}})
+	worse := Regressions([]Results{a}, []Results{b})
+	if len(worse) != 5 {
+		t.Errorf("worse: %+v", worse)
+	}
+	if more := Regressions([]Results{b}, []Results{a}); len(more) != 0 {
+		t.Errorf("better counts as worse: %+v", more)
+	}
+	var text, page bytes.Buffer
+	if err := WriteCompareText(&text, c, worse); err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "compare.txt", text.Bytes())
+	if err := WriteCompareHTML(&page, "Comparison", c, worse); err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(page.String(), "<script") {
+		t.Error("a version became markup")
+	}
+}
