@@ -113,6 +113,16 @@ func TestSafety(t *testing.T) {
 	}
 }
 
+// TestDeterminism runs worlds twice: every frame and every reply is the same.
+func TestDeterminism(t *testing.T) {
+	for seed := range uint64(12) {
+		a, b := chaos.Run(world(seed, BugInfo{})), chaos.Run(world(seed, BugInfo{}))
+		if a.Trace != b.Trace || a.Served != b.Served {
+			t.Errorf("seed %d: %d served with trace %x, then %d with %x", seed, a.Served, a.Trace, b.Served, b.Trace)
+		}
+	}
+}
+
 // TestBugsAreSeen switches the bugs of the protocol on, one by one: the same
 // checks must notice each. Those of locks and expiry have no place here.
 func TestBugsAreSeen(t *testing.T) {

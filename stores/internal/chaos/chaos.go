@@ -6,6 +6,7 @@ package chaos
 
 import (
 	"fmt"
+	"hash/crc32"
 	"math/rand/v2"
 	"slices"
 	"strconv"
@@ -41,6 +42,7 @@ type Options struct {
 type Result struct {
 	Broken []string // what must not happen, and did; at most a few
 	Served int      // requests that succeeded
+	Trace  uint32   // a checksum of every frame and reply, in order
 }
 
 // World is a running simulation.
@@ -282,8 +284,14 @@ func (w *World) flush(x *Node) {
 	}
 }
 
+// trace adds to the checksum of all that happens.
+func (w *World) trace(b []byte) {
+	w.res.Trace = crc32.Update(w.res.Trace, crc32.IEEETable, b)
+}
+
 // send loses, delays, repeats and damages frames.
 func (w *World) send(from string, f replica.Frame) {
+	w.trace(f.Payload)
 	if w.cut[[2]string{from, f.To}] || w.rng.Float64() < w.loss {
 		return
 	}
@@ -323,6 +331,7 @@ func (w *World) answered(r replica.Reply) {
 		return
 	}
 	delete(w.open, r.ID)
+	w.trace(r.Result.Append(nil))
 	q.node.busy--
 	q.failed = r.Err != ""
 	if r.Err == "" {

@@ -6,11 +6,17 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/faultline-dev/faultline/stores/wal"
 )
 
 // Addrs is where a node lives.
@@ -205,4 +211,36 @@ func Restart(t *testing.T, serve Serve) {
 	if status, _ := nodes[0].Post(t, "read", Body{"key": "a", "reads": "local"}); status != http.StatusOK {
 		t.Error("a local read fails")
 	}
+}
+
+// CorruptLog damages a synced record in the middle of a node's log: the node
+// refuses to start, naming the file, and doesn't cut anything.
+func CorruptLog(t *testing.T, serve Serve) {
+	t.Helper()
+	nodes := Cluster(t, serve)
+	for i := range 20 {
+		nodes[0].Eventually(t, "write", Body{"key": "a", "value": i})
+	}
+	victim := nodes[2]
+	victim.Stop(t)
+	logs, err := filepath.Glob(filepath.Join(victim.Data, "log-*"))
+	if err != nil || len(logs) != 1 {
+		t.Fatal(logs, err)
+	}
+	data, err := os.ReadFile(logs[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	data[len(data)/2] ^= 0x10
+	if err := os.WriteFile(logs[0], data, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	err = serve(t.Context(), victim.Addrs)
+	if !errors.Is(err, wal.ErrCorrupt) || !strings.Contains(err.Error(), filepath.Base(logs[0])) {
+		t.Errorf("with a damaged log: %v", err)
+	}
+	if now, _ := os.ReadFile(logs[0]); !bytes.Equal(now, data) {
+		t.Error("the damaged log was changed")
+	}
+	nodes[0].Eventually(t, "write", Body{"key": "a", "value": 99}) // two of three go on
 }

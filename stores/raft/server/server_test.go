@@ -31,6 +31,8 @@ func TestKill(t *testing.T) {
 	servertest.Kill(t)
 }
 
+func TestCorruptLog(t *testing.T) { servertest.CorruptLog(t, serve) }
+
 func TestUnknownBug(t *testing.T) {
 	if Serve(t.Context(), Config{Name: "n1", Data: t.TempDir(), Bug: "nonsense"}) == nil {
 		t.Error("a bug that doesn't exist is taken")
