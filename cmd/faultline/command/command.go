@@ -24,6 +24,7 @@ import (
 	"github.com/faultline-dev/faultline/internal/exit"
 	"github.com/faultline-dev/faultline/nemesis"
 	allfaults "github.com/faultline-dev/faultline/nemesis/all"
+	"github.com/faultline-dev/faultline/sim"
 	"github.com/faultline-dev/faultline/workloads"
 	allworkloads "github.com/faultline-dev/faultline/workloads/all"
 )
@@ -39,8 +40,9 @@ type Env struct {
 	Systems   []clients.System
 	Workloads []workloads.Workload
 	Faults    []nemesis.Fault
-	// Simulate makes a simulated cluster; nil where there is none.
-	Simulate func() error
+	// Simulate finds the simulated store of a system's name, with a bug or none;
+	// false if it cannot be simulated.
+	Simulate func(system, bug string) (sim.System, bool, error)
 
 	// code is what Main returns when a command ends without an error.
 	code int
@@ -52,6 +54,7 @@ func Default() Env {
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 		Getenv: os.Getenv, Terminal: isTerminal(os.Stderr),
 		Systems: systems(), Workloads: allworkloads.All(), Faults: allfaults.All(),
+		Simulate: sim.ByName,
 	}
 }
 

@@ -22,6 +22,7 @@ import (
 	"github.com/faultline-dev/faultline/nemesis"
 	"github.com/faultline-dev/faultline/options"
 	"github.com/faultline-dev/faultline/reports"
+	"github.com/faultline-dev/faultline/sim"
 	"github.com/faultline-dev/faultline/workloads"
 )
 
@@ -52,6 +53,12 @@ type planned struct {
 // It writes nothing.
 func prepare(env *Env, a asked) (*planned, error) {
 	p := &planned{env: env, runs: a.runs, progress: progressTo(env, a)}
+	if a.on == onSim {
+		var err error
+		if a, err = drawShape(a); err != nil {
+			return nil, err
+		}
+	}
 	if err := p.choose(&a); err != nil {
 		return nil, err
 	}
@@ -96,8 +103,10 @@ func (p *planned) choose(a *asked) error {
 		return exit.Usagef("%s does not run as local processes; use --on docker", p.system.Name)
 	case a.on == onDocker && p.system.Pod == nil:
 		return exit.Usagef("%s does not run in containers", p.system.Name)
-	case a.on == onSim && p.env.Simulate == nil:
-		return exit.Usagef("%s does not run in the simulator; use --on local", p.system.Name)
+	case a.on == onSim && !p.simulated():
+		return exit.Usagef("%s does not run in the simulator; use --on local or docker", p.system.Name)
+	case a.seeds != "" && a.on != onSim:
+		return exit.Usagef("--seeds needs --on sim")
 	case a.image != "" && a.on != onDocker:
 		return exit.Usagef("--image needs --on docker")
 	case a.version != "" && len(p.system.Versions) == 0:
@@ -310,16 +319,31 @@ func (p *planned) run(ctx context.Context, progress func(faultline.Snapshot)) (r
 			return reports.Results{}, folder, err
 		}
 	}
+	t := p.test(c, workload)
+	t.Folder, t.Record, t.Progress = folder, rec, progress
+	if w, ok := c.(*sim.World); ok {
+		defer w.Close()
+	}
+	res, err := faultline.Run(ctx, t)
+	_ = os.RemoveAll(worldDir(folder)) // what it held lies in the folder by now
+	return res, folder, err
+}
+
+// test is the run as a value, without its folder.
+func (p *planned) test(c cluster.Cluster, workload *workloads.Instance) faultline.Test {
+	rec := p.record
 	own := subset(runOptions(), rec.Options)
-	res, err := faultline.Run(ctx, faultline.Test{
+	t := faultline.Test{
 		System: p.system, Cluster: c, Workload: workload, Options: p.sysOpts, Plan: p.plan, Faults: p.env.Faults,
 		Concurrency: rec.Concurrency, Time: rec.Time, Rate: rec.Rate, Seed: rec.Seed,
 		OpTimeout: own.Duration("timeout"), Power: powerOptions(own),
-		Folder: folder, Record: rec, CheckTimeout: rec.Check.Timeout, Progress: progress,
-		Reproduce: p.reproduce(),
-	})
-	_ = os.RemoveAll(worldDir(folder)) // what it held lies in the folder by now
-	return res, folder, err
+		CheckTimeout: rec.Check.Timeout, Reproduce: p.reproduce(),
+	}
+	if w, ok := c.(*sim.World); ok {
+		t.Runtime = w
+		t.Checkers = append(t.Checkers, w.Checker())
+	}
+	return t
 }
 
 // world makes the cluster that the run needs, local nodes in dir; it starts
@@ -327,6 +351,8 @@ func (p *planned) run(ctx context.Context, progress func(faultline.Snapshot)) (r
 func (p *planned) world(ctx context.Context, dir string) (cluster.Cluster, error) {
 	r := p.record
 	switch r.On {
+	case onSim:
+		return p.simulate(true)
 	case onLocal:
 		return local.New(local.Config{
 			Names: r.Nodes, Ports: p.system.Ports, Framed: p.system.Framed, Command: p.command,

@@ -85,12 +85,12 @@ under partitions and kills; that needs neither Docker nor root.`,
 }
 
 func runCommand(ctx context.Context, env *Env, a asked) error {
+	if a.seeds != "" {
+		return runSeeds(ctx, env, a)
+	}
 	p, err := prepare(env, a)
 	if err != nil {
 		return err
-	}
-	if a.seeds != "" {
-		return runSeeds(ctx, env, a, p)
 	}
 	if !a.quiet && !a.json {
 		fmt.Fprintf(env.Stderr, "seed %d: %s\n", p.record.Seed, p.title())
@@ -134,6 +134,8 @@ func parseSeed(s string) (uint64, error) {
 	}
 	return n, nil
 }
+
+func formatSeed(seed uint64) string { return strconv.FormatUint(seed, 10) }
 
 // parseOpts reads key=value options.
 func parseOpts(opts []string) (map[string]string, error) {

@@ -1,0 +1,83 @@
+package command
+
+import (
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"github.com/faultline-dev/faultline/internal/exit"
+	"github.com/faultline-dev/faultline/sim"
+)
+
+// A simulated run draws from its seed whatever the command line leaves open, so
+// that a thousand seeds explore a thousand shapes.
+
+// shapeStream tells the source of shapes from others of the same seed.
+const shapeStream = 0x7368617065
+
+// drawShape fills in what was not given. Every choice is drawn in any case, so
+// that one that is given does not change the others.
+func drawShape(a asked) (asked, error) {
+	seed, err := parseSeed(a.seed)
+	if err != nil {
+		return a, err
+	}
+	a.seed = formatSeed(seed)
+	rng := rand.New(rand.NewPCG(seed, shapeStream))
+	nodes := pick(rng, 3, 3, 5, 5, 5, 7)
+	concurrency := pick(rng, "5", "8", "10", "10", "15")
+	keys := pick(rng, 1, 3, 5, 10)
+	interval := pick(rng, time.Second, 2*time.Second, 3*time.Second, 4*time.Second)
+	rate := pick(rng, 40.0, 80, 80, 120, 160)
+	faults := drawFaults(rng)
+	fill(a, "nodes", &a.nodes, nodes)
+	fill(a, "concurrency", &a.concurrency, concurrency)
+	fill(a, "keys", &a.keys, keys)
+	fill(a, "interval", &a.interval, interval)
+	fill(a, "rate", &a.rate, rate)
+	fill(a, "nemesis", &a.nemesis, faults)
+	return a, nil
+}
+
+// drawFaults mixes faults that a correct store must bear.
+func drawFaults(rng *rand.Rand) string {
+	mix := pick(rng,
+		[]string{"partition", "kill"}, []string{"partition", "kill"}, []string{"partition"}, []string{"kill"},
+		[]string{"partition", "kill", "pause"}, []string{"pause", "kill"}, []string{"pause", "partition"})
+	for _, more := range []string{"delay", "loss", "duplicate", "reorder"} {
+		if rng.IntN(8) == 0 {
+			mix = append(mix, more)
+		}
+	}
+	return strings.Join(mix, ",")
+}
+
+func pick[T any](rng *rand.Rand, of ...T) T { return of[rng.IntN(len(of))] }
+
+func fill[T any](a asked, flag string, v *T, drawn T) {
+	if !a.given(flag) {
+		*v = drawn
+	}
+}
+
+// simulated tells whether the system can be simulated.
+func (p *planned) simulated() bool {
+	if p.env.Simulate == nil {
+		return false
+	}
+	_, found, _ := p.env.Simulate(p.system.Name, "")
+	return found
+}
+
+// simulate makes the simulated cluster of the run. How its network, disks and
+// clocks behave where no fault touches them is drawn from the seed too.
+func (p *planned) simulate(keep bool) (*sim.World, error) {
+	r := p.record
+	system, _, err := p.env.Simulate(r.System, r.Bug)
+	if err != nil {
+		return nil, exit.Usagef("%w", err)
+	}
+	c := sim.Draw(r.Seed)
+	c.System, c.Names, c.Seed, c.Keep = system, r.Nodes, r.Seed, keep
+	return sim.New(c), nil
+}
