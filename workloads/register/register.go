@@ -55,13 +55,19 @@ func build(p workloads.Params) (*workloads.Instance, error) {
 	}
 	weights := [3]int{p.Options.Int("read"), p.Options.Int("write"), p.Options.Int("cas")}
 	limit := p.Options.Int("ops-per-key")
+	// One worker at each node does nothing but read, so that a node which is cut
+	// off is still asked while writes to it wait for their deadlines.
+	readers := 0
+	if p.Concurrency >= 2*len(p.Nodes) {
+		readers = len(p.Nodes)
+	}
 	sometimes := []string{Read, Write}
 	if weights[2] > 0 {
 		sometimes = append(sometimes, CAS)
 	}
 	return &workloads.Instance{
 		Main: generator.Keys(p.Keys, func(int) generator.Generator {
-			g := generator.Generator(key{weights: weights, next: 1})
+			g := generator.Generator(key{weights: weights, readers: readers, next: 1})
 			if limit > 0 {
 				g = generator.Limit(limit, g)
 			}
@@ -95,6 +101,7 @@ func finalReads(keys []string) generator.Generator {
 // key generates the operations on one register.
 type key struct {
 	weights [3]int // read, write, cas
+	readers int    // the first workers, who only read
 	next    int64  // the next value to write
 	last    any    // the newest value known to have been there, nil before
 }
@@ -102,7 +109,7 @@ type key struct {
 func (k key) Next(c generator.Context) (generator.Step, generator.Generator) {
 	op := history.Op{}
 	switch n := c.Rand.IntN(k.weights[0] + k.weights[1] + k.weights[2]); {
-	case n < k.weights[0]:
+	case n < k.weights[0] || c.Worker < k.readers:
 		op.F = Read
 	case n < k.weights[0]+k.weights[1] || k.last == nil:
 		op.F, op.Value = Write, k.next
