@@ -3,6 +3,7 @@ package all
 
 import (
 	"github.com/faultline-dev/faultline/clients"
+	"github.com/faultline-dev/faultline/clients/etcd"
 	"github.com/faultline-dev/faultline/clients/raft"
 )
 
@@ -21,5 +22,6 @@ func All(bugs []clients.Bug) []clients.System {
 	}
 	return []clients.System{
 		raft.System(of("raft")),
+		etcd.System(),
 	}
 }
