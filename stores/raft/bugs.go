@@ -207,10 +207,10 @@ func logBugs() []BugInfo {
 		},
 		{
 			Name: "snapshot-loses-sessions", kv: kv.BugSessionsLost,
-			Doc:      "A snapshot doesn't hold the clients' sessions: a retry that follows is taken for new.",
+			Doc:      "A snapshot doesn't hold the clients' sessions: a retry that follows is taken for new. (Switches on that nodes send commands again under sessions of their own.)",
 			Rule:     "Diss. §6.3: the sessions are part of the state machine, and of its snapshots.",
-			Workload: "counter", Nemesis: "partition,kill", Options: []string{"sessions=true"},
-			Expects: []string{"out-of-bounds", "duplicated", "nonlinearizable"},
+			Workload: "register", Nemesis: "partition,kill",
+			Expects: []string{"stale-read", "lost-write", "nonlinearizable"},
 		},
 	}
 }
@@ -219,10 +219,10 @@ func requestBugs() []BugInfo {
 	return []BugInfo{
 		{
 			Name: "duplicate-apply", kv: kv.BugDuplicate,
-			Doc:      "A command that is twice in the log is applied twice, although its session shows that it is the same.",
+			Doc:      "A command that is twice in the log is applied twice, although its session shows that it is the same. (Switches on that nodes send commands again under sessions of their own.)",
 			Rule:     "Raft §8: the state machine tracks the latest serial number of each client, and answers a repeated one without executing it again.",
-			Workload: "counter", Nemesis: "partition,kill", Options: []string{"sessions=true"},
-			Expects: []string{"out-of-bounds", "duplicated", "nonlinearizable"},
+			Workload: "register", Nemesis: "partition,kill",
+			Expects: []string{"stale-read", "lost-write", "nonlinearizable"},
 		},
 		{
 			Name: "duplicate-forward", bug: BugDuplicateForward,

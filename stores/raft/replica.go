@@ -24,6 +24,9 @@ type ReplicaConfig struct {
 	// SnapshotEvery is the number of entries applied before the log is compacted;
 	// default 10,000.
 	SnapshotEvery uint64
+	// Once makes every command exactly-once, under sessions of the node's own: it
+	// is sent again when the leader changes or doesn't answer.
+	Once bool
 	// Bug is what LookupBug returned.
 	Bug BugInfo
 }
@@ -32,17 +35,20 @@ type ReplicaConfig struct {
 type state uint8
 
 const (
-	fresh     state = iota
-	parked          // certainly in no log: waits for a leader
-	forwarded       // sent to the leader; may be in its log
-	taken           // in this node's log, or waiting for a read's quorum
-	done            // answered
+	fresh       state = iota
+	sessionless       // certainly in no log: waits for one of the node's sessions
+	parked            // certainly in no log: waits for a leader
+	forwarded         // sent to the leader; may be in its log
+	taken             // in this node's log, or waiting for a read's quorum
+	done              // answered
 )
 
 // open is a request that this node took, from its client or from another node.
 type open struct {
-	q     replica.Request
-	state state
+	q      replica.Request
+	state  state
+	own    bool // under a session of this node's
+	opener bool // the node's own: opens a session
 
 	// Of a request that another node forwarded: whom to answer.
 	node      string
@@ -77,6 +83,7 @@ type Replica struct {
 	reads    map[uint64]*open    // by id of the core's read
 	ready    []Read              // reads whose quorum is there, in order
 	seen     seen
+	own      sessions
 	again    bool  // collect has more to do
 	err      error // what stopped the node for good
 
@@ -94,6 +101,9 @@ func NewReplica(cfg ReplicaConfig, records [][]byte) (*Replica, error) {
 		if cfg.Bug.bug == BugSnapshotLosesTail || cfg.Bug.kv == kv.BugSessionsLost {
 			cfg.SnapshotEvery = 50 // a short run must take some
 		}
+	}
+	if cfg.Bug.kv == kv.BugSessionsLost || cfg.Bug.kv == kv.BugDuplicate {
+		cfg.Once = true // without sessions there is nothing to break
 	}
 	cfg.Core.Bug = cfg.Bug.bug
 	core, err := New(cfg.Core, restored)

@@ -19,6 +19,10 @@ func (r *Replica) Request(q replica.Request) {
 		r.fail(o, ErrBusy.Error(), true)
 	default:
 		r.requests = append(r.requests, o)
+		if c := &q.Command; r.cfg.Once && c.Session == 0 && c.Op != kv.OpRead && c.Op != kv.OpOpenSession {
+			r.once(o)
+			return
+		}
 		r.park(o)
 	}
 }
@@ -217,24 +221,28 @@ func (r *Replica) reply(o *open, x replica.Reply) {
 		delete(r.forwards, o.id)
 	}
 	o.state = done
+	if o.opener {
+		r.opened(&x)
+		return
+	}
 	x.ID = o.q.ID
 	r.out.Replies = append(r.out.Replies, x)
+	if o.own {
+		r.returned(&o.q.Command, &x)
+	}
 }
 
 // sweep answers requests whose deadline has passed, and sends the repeatable ones
 // that got no answer again.
 func (r *Replica) sweep() {
+	var late []*open
 	rest := r.requests[:0]
 	for _, o := range r.requests {
 		switch {
 		case o.state == done:
 			continue
 		case r.now >= int64(o.q.Deadline):
-			msg := "no answer before the deadline"
-			if o.state == parked {
-				msg = "no leader before the deadline"
-			}
-			r.fail(o, msg, o.state == parked || r.core.cfg.Bug == BugFalseDefinite)
+			late = append(late, o)
 			continue
 		case o.state == forwarded && repeatable(&o.q.Command) && r.moved(o):
 			r.park(o)
@@ -243,6 +251,13 @@ func (r *Replica) sweep() {
 	}
 	clear(r.requests[len(rest):])
 	r.requests = rest
+	for _, o := range late {
+		if o.state == parked || o.state == sessionless {
+			r.fail(o, "no leader before the deadline", true)
+		} else {
+			r.fail(o, "no answer before the deadline", r.core.cfg.Bug == BugFalseDefinite)
+		}
+	}
 }
 
 // repeatable tells whether a command may be sent again although it may have been

@@ -53,6 +53,7 @@ func world(seed uint64, bug BugInfo) chaos.Options {
 	cfg := ReplicaConfig{SnapshotEvery: []uint64{30, 1000}[seed%2], Bug: bug}
 	cfg.Core.SnapshotChunk = 64
 	cfg.Core.NoPreVote = seed%5 == 3
+	cfg.Once = seed%9 == 4
 	cfg.Core.NoCheckQuorum = seed%7 == 3
 	cfg.Core.ElectionTicks, cfg.Core.HeartbeatTicks = 15, 3
 	return chaos.Options{
@@ -138,7 +139,6 @@ func TestBugsAreSeen(t *testing.T) {
 			t.Parallel()
 			for seed := range uint64(400) {
 				o := world(seed, b)
-				o.Sessions = len(b.Options) > 0
 				if b.bug == BugOnePhase {
 					o.Admin = drawSubset
 				}

@@ -30,6 +30,7 @@ type Config struct {
 	Heartbeat     time.Duration // default 5 ticks
 	Reads         string        // linearizable (default), lease, local: of requests that don't say
 	SnapshotEvery uint64        // entries between two snapshots; default 10,000
+	Once          bool          // nodes send commands again under sessions of their own, until answered
 	Seed          uint64        // of election timeouts; 0 draws one from name and clock
 
 	Log     *slog.Logger                 // default: none
@@ -74,7 +75,7 @@ func replicaConfig(cfg *Config) (raft.ReplicaConfig, error) {
 		cfg.Seed = node.DrawSeed(cfg.Name)
 	}
 	return raft.ReplicaConfig{
-		SnapshotEvery: cfg.SnapshotEvery, Bug: bug,
+		SnapshotEvery: cfg.SnapshotEvery, Once: cfg.Once, Bug: bug,
 		Core: raft.Config{
 			ID: cfg.Name, Voters: cfg.Voters, Seed: cfg.Seed, TickLength: cfg.Tick,
 			ElectionTicks:  int(cfg.Election / cfg.Tick),
