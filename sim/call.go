@@ -66,8 +66,10 @@ func (r *request) fire(w *World) {
 		w.answer(c.to, c, 0, nil, errRefused)
 		return
 	}
-	n.take(func(n *node) { n.serve(c) })
+	n.take(r)
 }
+
+func (r *request) do(n *node) { n.serve((*call)(r)) }
 
 // serve puts a call to the replica.
 func (n *node) serve(c *call) {

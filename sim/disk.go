@@ -47,12 +47,14 @@ func (s *synced) fire(w *World) {
 		return
 	}
 	w.trace.mix(traceSynced, uint64(w.now), uint64(n.i), s.seq)
-	n.take(func(n *node) {
-		n.syncing = false
-		if err := n.log.Sync(); err != nil {
-			n.fail(err)
-			return
-		}
-		n.r.Persisted(s.seq)
-	})
+	n.take(s)
+}
+
+func (s *synced) do(n *node) {
+	n.syncing = false
+	if err := n.log.Sync(); err != nil {
+		n.fail(err)
+		return
+	}
+	n.r.Persisted(s.seq)
 }

@@ -30,13 +30,16 @@ type node struct {
 
 	saves   []replica.Save // that wait for the disk
 	syncing bool
-	inbox   []func(n *node) // what a paused process has not taken yet
+	inbox   []work // what a paused process has not taken yet
 	calls   map[uint64]*call
 	nextID  uint64
 
 	role string // as last logged
 	text bytes.Buffer
 }
+
+// work is what a process is given to do.
+type work interface{ do(n *node) }
 
 // inboxMax bounds what is kept for a paused process, as a socket's buffer does.
 const inboxMax = 1024
@@ -118,21 +121,23 @@ func (t *ticker) fire(w *World) {
 func (n *node) receive(f *frame) {
 	n.w.trace.mix(traceFrame, uint64(n.w.now), uint64(f.from), uint64(f.to))
 	n.w.trace.bytes(f.payload)
-	n.take(func(n *node) { n.r.Receive(f.payload) })
+	n.take(f)
 }
 
+func (f *frame) do(n *node) { n.r.Receive(f.payload) }
+
 // take lets the process work on something, or keeps it while it is paused.
-func (n *node) take(work func(n *node)) {
+func (n *node) take(x work) {
 	switch n.state {
 	case cluster.Dead:
 	case cluster.Paused:
 		if len(n.inbox) < inboxMax {
-			n.inbox = append(n.inbox, work)
+			n.inbox = append(n.inbox, x)
 		}
 	case cluster.Running:
 		defer n.guard()
 		n.r.SetClock(n.clock.at(n.w.now))
-		work(n)
+		x.do(n)
 		n.flush()
 	}
 }
@@ -231,8 +236,8 @@ func (w *World) Resume(_ context.Context, name string) error {
 	n.become(cluster.Running)
 	inbox := n.inbox
 	n.inbox = nil
-	for _, work := range inbox {
-		n.take(work)
+	for _, x := range inbox {
+		n.take(x)
 	}
 	return nil
 }

@@ -19,6 +19,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/faultline-dev/faultline/clients"
@@ -89,7 +90,7 @@ type request struct {
 // answer is the body of every answer, good or bad.
 type answer struct {
 	OK       bool          `json:"ok"`
-	Value    any           `json:"value"`
+	Value    value         `json:"value"`
 	Version  int64         `json:"version"`
 	Owner    string        `json:"owner"`
 	Token    int64         `json:"token"`
@@ -118,9 +119,7 @@ func (c *Client) do(ctx context.Context, op string, q request) (answer, error) {
 
 func decode(op, node string, status int, text []byte) (answer, error) {
 	var a answer
-	d := json.NewDecoder(bytes.NewReader(text))
-	d.UseNumber()
-	if err := d.Decode(&a); err != nil {
+	if err := json.Unmarshal(text, &a); err != nil {
 		return answer{}, fmt.Errorf("%s %s: answer %d: %w", op, node, status, err)
 	}
 	if status != http.StatusOK {
@@ -130,20 +129,28 @@ func decode(op, node string, status int, text []byte) (answer, error) {
 		}
 		return answer{}, err
 	}
-	if n, ok := a.Value.(json.Number); ok {
-		v, err := n.Int64()
-		if err != nil {
-			return answer{}, fmt.Errorf("%s %s: value %s is no int64", op, node, n)
-		}
-		a.Value = v
-	}
 	return a, nil
+}
+
+// value is a register's: whole numbers are int64.
+type value struct{ any }
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (v *value) UnmarshalJSON(b []byte) error {
+	if n, err := strconv.ParseInt(string(b), 10, 64); err == nil {
+		v.any = n
+		return nil
+	}
+	if len(b) > 0 && (b[0] == '-' || b[0] >= '0' && b[0] <= '9') {
+		return fmt.Errorf("value %s is no int64", b)
+	}
+	return json.Unmarshal(b, &v.any)
 }
 
 // Read is a read of a register, as the option reads says.
 func (c *Client) Read(ctx context.Context, key string) (history.Reply, error) {
 	a, err := c.do(ctx, "read", request{Key: key, Reads: c.reads})
-	return history.Reply{Value: a.Value, Version: a.Version}, err
+	return history.Reply{Value: a.Value.any, Version: a.Version}, err
 }
 
 // Write sets a register.
@@ -157,7 +164,7 @@ func (c *Client) Write(ctx context.Context, key string, value any) (history.Repl
 func (c *Client) CAS(ctx context.Context, key string, prev, next any) (history.Reply, error) {
 	a, err := c.do(ctx, "cas", request{Key: key, Old: prev, New: next})
 	if err == nil && !a.OK {
-		return history.Reply{Observed: &history.Seen{Value: a.Value}}, history.Definite(fmt.Errorf("cas: the value is %v", a.Value))
+		return history.Reply{Observed: &history.Seen{Value: a.Value.any}}, history.Definite(fmt.Errorf("cas: the value is %v", a.Value.any))
 	}
 	return history.Reply{Value: []any{prev, next}, Version: a.Version}, err
 }

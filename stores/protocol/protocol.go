@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/faultline-dev/faultline/stores/kv"
@@ -68,20 +69,20 @@ type failure struct {
 	Definite bool   `json:"definite"`
 }
 
-// ops are the operations by their path.
-func ops() map[string]kv.Op {
-	return map[string]kv.Op{
-		"read": kv.OpRead, "write": kv.OpWrite, "cas": kv.OpCAS, "delete": kv.OpDelete,
-		"add": kv.OpAdd, "acquire": kv.OpAcquire, "release": kv.OpRelease,
-		"update": kv.OpUpdate, "session": kv.OpOpenSession,
-	}
+// names are the operations' paths, by their numbers.
+var names = [...]string{ //nolint:gochecknoglobals // a constant that Go has no words for
+	kv.OpRead: "read", kv.OpWrite: "write", kv.OpCAS: "cas", kv.OpDelete: "delete",
+	kv.OpAdd: "add", kv.OpAcquire: "acquire", kv.OpRelease: "release",
+	kv.OpUpdate: "update", kv.OpOpenSession: "session",
 }
 
 // Paths are the paths of all requests with a body.
 func Paths() []string {
 	paths := []string{Prefix + "transfer", Prefix + "members"}
-	for name := range ops() {
-		paths = append(paths, Prefix+name)
+	for _, name := range names {
+		if name != "" {
+			paths = append(paths, Prefix+name)
+		}
 	}
 	return paths
 }
@@ -104,7 +105,7 @@ func Decode(path string, body []byte, reads replica.Reads) (q replica.Request, t
 		q.Admin = &replica.Admin{Transfer: b.To, Voters: b.Voters}
 		return q, timeout, nil
 	}
-	op := ops()[name]
+	op := kv.Op(max(0, slices.Index(names[:], name))) //nolint:gosec // few
 	if op == kv.OpNone {
 		return q, 0, fmt.Errorf("there is no %s", path)
 	}

@@ -96,9 +96,9 @@ func runSeeds(ctx context.Context, env *Env, a asked) error {
 	return s.report()
 }
 
-// gcPercent lets the many short-lived worlds be collected less often; a world
-// holds a few megabytes.
-const gcPercent = 400
+// gcPercent lets the many short-lived worlds be collected less often: a world holds
+// a few megabytes, so this bounds the heap to about a hundred.
+const gcPercent = 2000
 
 // all runs the seeds, until they are over or one has failed.
 func (s *sweep) all(ctx context.Context) error {

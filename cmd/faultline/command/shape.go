@@ -28,7 +28,7 @@ func drawShape(a asked) (asked, error) {
 	concurrency := pick(rng, "5", "8", "10", "10", "15")
 	keys := pick(rng, 1, 3, 5, 10)
 	interval := pick(rng, time.Second, 2*time.Second, 3*time.Second, 4*time.Second)
-	rate := pick(rng, 40.0, 80, 80, 120, 160)
+	rate := pick(rng, 30.0, 60, 60, 80, 120)
 	faults := drawFaults(rng)
 	fill(a, "nodes", &a.nodes, nodes)
 	fill(a, "concurrency", &a.concurrency, concurrency)
