@@ -63,7 +63,7 @@ func TestCataloguesAreWhole(t *testing.T) {
 	for room, kits := range map[string][]string{
 		"workloads": {"all", "workloadtest"},
 		"clients":   {"all", "clienttest", "bundled"},
-		"nemesis":   {"all", "nemesistest"},
+		"nemesis":   {"all", "nemesistest", "planfile"},
 	} {
 		list, err := os.ReadFile(filepath.Join(room, "all", "all.go"))
 		if err != nil {

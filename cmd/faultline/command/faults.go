@@ -1,15 +1,22 @@
 package command
 
 import (
+	"os"
+	"slices"
+
 	"github.com/faultline-dev/faultline/cluster"
 	"github.com/faultline-dev/faultline/internal/exit"
 	"github.com/faultline-dev/faultline/nemesis"
+	"github.com/faultline-dev/faultline/nemesis/planfile"
 )
 
 // planFaults reads the faults that were asked for and draws their plan.
 func (p *planned) planFaults(a asked) error {
 	r := &p.record
 	given, _ := nemesis.Split(r.Options)
+	if a.plan != "" {
+		return p.readPlan(a)
+	}
 	specs, err := nemesis.Parse(p.env.Faults, a.nemesis, r.Nodes, given)
 	if err != nil {
 		return exit.Usagef("--nemesis %s: %w", a.nemesis, err)
@@ -26,6 +33,36 @@ func (p *planned) planFaults(a asked) error {
 		return exit.Usagef("--nemesis %s: %w", a.nemesis, err)
 	}
 	p.specs = specs
+	return nil
+}
+
+// readPlan takes the plan from a file, and with it the faults and, where no other
+// is asked for, the time.
+func (p *planned) readPlan(a asked) error {
+	r := &p.record
+	if a.given("nemesis") {
+		return exit.Usagef("--plan %s says which faults to run; leave --nemesis away", a.plan)
+	}
+	file, err := os.Open(a.plan)
+	if err != nil {
+		return exit.Usagef("--plan: %w", err)
+	}
+	defer file.Close()
+	if p.plan, err = planfile.Read(a.plan, file, p.env.Faults, r.Nodes); err != nil {
+		return exit.Usagef("--plan: %w", err)
+	}
+	if !a.given("time") && p.plan.Time > 0 {
+		r.Time = p.plan.Time
+	}
+	r.Plan, r.Nemesis = a.plan, []string{}
+	for _, s := range p.plan.Steps {
+		spec := s.Spec()
+		spec.Options = s.Opts
+		if name := spec.String(); !slices.Contains(r.Nemesis, name) {
+			r.Nemesis = append(r.Nemesis, name)
+			p.specs = append(p.specs, spec)
+		}
+	}
 	return nil
 }
 

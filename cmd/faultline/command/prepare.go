@@ -383,8 +383,14 @@ func (p *planned) reproduce() string {
 	if r.Bug != "" {
 		words = append(words, "--bug", r.Bug)
 	}
-	words = append(words,
-		"--nemesis", strings.Join(r.Nemesis, ","), "--time", r.Time.String(), "--nodes", fmt.Sprint(len(r.Nodes)),
+	if r.Plan == "" {
+		faults := strings.Join(r.Nemesis, ",")
+		if faults == "" {
+			faults = "none"
+		}
+		words = append(words, "--nemesis", faults)
+	}
+	words = append(words, "--time", r.Time.String(), "--nodes", fmt.Sprint(len(r.Nodes)),
 		"--concurrency", fmt.Sprint(r.Concurrency), "--keys", fmt.Sprint(r.Keys))
 	if r.Rate > 0 {
 		words = append(words, "--rate", fmt.Sprint(r.Rate))
