@@ -4,6 +4,7 @@ package all
 import (
 	"github.com/faultline-dev/faultline/clients"
 	"github.com/faultline-dev/faultline/clients/etcd"
+	"github.com/faultline-dev/faultline/clients/paxos"
 	"github.com/faultline-dev/faultline/clients/raft"
 )
 
@@ -22,6 +23,7 @@ func All(bugs []clients.Bug) []clients.System {
 	}
 	return []clients.System{
 		raft.System(of("raft")),
+		paxos.System(of("paxos")),
 		etcd.System(),
 	}
 }

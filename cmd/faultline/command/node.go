@@ -9,7 +9,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/faultline-dev/faultline/internal/exit"
-	"github.com/faultline-dev/faultline/stores/raft/server"
+	paxosserver "github.com/faultline-dev/faultline/stores/paxos/server"
+	raftserver "github.com/faultline-dev/faultline/stores/raft/server"
 )
 
 func newNodeCmd(env *Env) *cobra.Command {
@@ -19,12 +20,12 @@ func newNodeCmd(env *Env) *cobra.Command {
 		Args:  noArgs,
 		RunE:  noSubcommand,
 	}
-	node.AddCommand(newRaftNodeCmd(env))
+	node.AddCommand(newRaftNodeCmd(env), newPaxosNodeCmd(env))
 	return node
 }
 
 func newRaftNodeCmd(env *Env) *cobra.Command {
-	var cfg server.Config
+	var cfg raftserver.Config
 	var peers []string
 	cmd := &cobra.Command{
 		Use:     "raft",
@@ -37,7 +38,7 @@ func newRaftNodeCmd(env *Env) *cobra.Command {
 				return err
 			}
 			cfg.Log = slog.New(slog.NewTextHandler(env.Stderr, nil))
-			if err := server.Serve(cmd.Context(), cfg); err != nil {
+			if err := raftserver.Serve(cmd.Context(), cfg); err != nil {
 				return exit.Brokenf("%w", err)
 			}
 			return nil
@@ -52,6 +53,41 @@ func newRaftNodeCmd(env *Env) *cobra.Command {
 	f.StringVar(&cfg.Bug, "bug", "", "a bug to have; see `faultline list bugs`")
 	f.DurationVar(&cfg.Tick, "tick", 10*time.Millisecond, "the unit of its timers")
 	f.StringVar(&cfg.Reads, "reads", "linearizable", "how reads are answered that do not say: linearizable, lease or local")
+	for _, name := range []string{"name", "data"} {
+		_ = cmd.MarkFlagRequired(name) // the flags exist
+	}
+	return cmd
+}
+
+func newPaxosNodeCmd(env *Env) *cobra.Command {
+	var cfg paxosserver.Config
+	var peers []string
+	cmd := &cobra.Command{
+		Use:     "paxos",
+		Short:   "Run a node of the bundled Paxos store",
+		Example: `  faultline node paxos --name n1 --listen 127.0.0.1:7000 --peer-listen 127.0.0.1:7001 --peer n2=127.0.0.1:7101 --data /tmp/n1`,
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var err error
+			if cfg.Peers, err = parsePeers(peers); err != nil {
+				return err
+			}
+			cfg.Log = slog.New(slog.NewTextHandler(env.Stderr, nil))
+			if err := paxosserver.Serve(cmd.Context(), cfg); err != nil {
+				return exit.Brokenf("%w", err)
+			}
+			return nil
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&cfg.Name, "name", "", "this node's name")
+	f.StringVar(&cfg.Listen, "listen", "127.0.0.1:7000", "address for clients")
+	f.StringVar(&cfg.PeerListen, "peer-listen", "127.0.0.1:7001", "address for other nodes")
+	f.StringArrayVar(&peers, "peer", nil, "another node, as name=host:port; repeatable")
+	f.StringVar(&cfg.Data, "data", "", "folder of the log")
+	f.StringVar(&cfg.Bug, "bug", "", "a bug to have; see `faultline list bugs`")
+	f.DurationVar(&cfg.Tick, "tick", 10*time.Millisecond, "the unit of its timers")
+	f.StringVar(&cfg.Reads, "reads", "linearizable", "how reads are answered that do not say: linearizable or local")
 	for _, name := range []string{"name", "data"} {
 		_ = cmd.MarkFlagRequired(name) // the flags exist
 	}
