@@ -48,6 +48,7 @@ func (c *Cell) Apply(now, version int64, cmd *Command, bug Bug) Result {
 		return c.release(cmd, bug)
 	case OpUpdate:
 		return c.update(now, version, cmd, bug)
+	case OpNone, OpOpenSession, opEnd: // nothing to a key
 	}
 	return Result{OK: true}
 }

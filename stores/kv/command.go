@@ -32,12 +32,11 @@ const (
 	opEnd
 )
 
-var opNames = [...]string{"none", "read", "write", "cas", "delete", "add", "acquire", "release", "update", "open-session"}
-
 // String is the operation's name in the client protocol.
 func (o Op) String() string {
-	if int(o) < len(opNames) {
-		return opNames[o]
+	names := [...]string{"none", "read", "write", "cas", "delete", "add", "acquire", "release", "update", "open-session"}
+	if int(o) < len(names) {
+		return names[o]
 	}
 	return fmt.Sprintf("op(%d)", uint8(o))
 }

@@ -15,9 +15,9 @@ type step struct {
 	want Result
 }
 
-func run(t *testing.T, bug Bug, steps []step) *Machine {
+func run(t *testing.T, steps []step) *Machine {
 	t.Helper()
-	m := NewMachine(bug)
+	m := NewMachine(BugNone)
 	for i, s := range steps {
 		s.cmd.Now = s.at
 		if s.cmd.Key == "" {
@@ -33,7 +33,7 @@ func run(t *testing.T, bug Bug, steps []step) *Machine {
 func v(s string) []byte { return []byte(s) }
 
 func TestRegister(t *testing.T) {
-	run(t, BugNone, []step{
+	run(t, []step{
 		{0, Command{Op: OpRead}, Result{OK: true}},
 		{0, Command{Op: OpCAS, Expect: nil, Value: v("1")}, Result{OK: true, Value: v("1"), Version: 2}},
 		{0, Command{Op: OpCAS, Expect: v("2"), Value: v("3")}, Result{Value: v("1"), Version: 2}},
@@ -50,7 +50,7 @@ func TestRegister(t *testing.T) {
 }
 
 func TestExpiry(t *testing.T) {
-	m := run(t, BugNone, []step{
+	m := run(t, []step{
 		{100, Command{Op: OpWrite, Value: v("1"), TTL: 50}, Result{OK: true, Version: 1}},
 		{149, Command{Op: OpRead}, Result{OK: true, Value: v("1"), Version: 1}},
 		{150, Command{Op: OpRead}, Result{OK: true}},
@@ -66,7 +66,7 @@ func TestExpiry(t *testing.T) {
 }
 
 func TestLock(t *testing.T) {
-	run(t, BugNone, []step{
+	run(t, []step{
 		{0, Command{Op: OpAcquire, Owner: "a", TTL: 100}, Result{OK: true, Owner: "a", Token: 1, Left: 100}},
 		{10, Command{Op: OpAcquire, Owner: "b", TTL: 100}, Result{Owner: "a", Token: 1, Left: 90}},
 		{20, Command{Op: OpRelease, Owner: "b"}, Result{Owner: "a", Token: 1}},
@@ -87,7 +87,7 @@ func TestSessions(t *testing.T) {
 	add := func(session, seq uint64) Command {
 		return Command{Op: OpAdd, Delta: 1, Session: session, Seq: seq}
 	}
-	run(t, BugNone, []step{
+	run(t, []step{
 		{0, Command{Op: OpOpenSession}, Result{OK: true, Token: 1}},
 		{0, add(1, 1), Result{OK: true, Value: v("1"), Version: 2}},
 		{0, add(1, 1), Result{OK: true, Value: v("1"), Version: 2}},

@@ -87,10 +87,10 @@ func Catalogue() []BugInfo {
 			"Only proof makes a failure definite: a change accepted by one acceptor may still be chosen by another proposer's round."),
 	}
 	for i := range list {
-		switch list[i].bug {
-		case BugAckBeforeSync:
+		if list[i].bug == BugAckBeforeSync {
 			list[i].SimOnly = true
-		case BugFalseDefinite:
+		}
+		if list[i].bug == BugFalseDefinite {
 			list[i].Expects = []string{"aborted-read", "nonlinearizable"}
 		}
 	}

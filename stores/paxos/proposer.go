@@ -1,6 +1,8 @@
 package paxos
 
 import (
+	"slices"
+
 	"github.com/faultline-dev/faultline/stores/kv"
 	"github.com/faultline-dev/faultline/stores/replica"
 )
@@ -26,6 +28,7 @@ func (p phase) answer() Type {
 		return MsgPromise
 	case accepting:
 		return MsgAccepted
+	case queued, waiting, done:
 	}
 	return MsgNone
 }
@@ -181,6 +184,7 @@ func (r *Replica) handleAnswer(o *op, m *Message) {
 		r.propose(o)
 	case accepting:
 		r.chosen(o)
+	case queued, waiting, done: // these ask for nothing
 	}
 }
 
@@ -194,10 +198,8 @@ func (r *Replica) needed(p phase) int {
 }
 
 func add(list []string, s string) []string {
-	for _, x := range list {
-		if x == s {
-			return list
-		}
+	if slices.Contains(list, s) {
+		return list
 	}
 	return append(list, s)
 }

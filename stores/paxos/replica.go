@@ -152,6 +152,7 @@ func (r *Replica) handle(m *Message) {
 		if o := r.ops[m.Attempt]; o != nil {
 			r.handleAnswer(o, m)
 		}
+	case MsgNone, MsgPing, msgEnd:
 	}
 }
 

@@ -24,6 +24,7 @@ func world(seed uint64, bug BugInfo) chaos.Options {
 // partitions, crashes and torn disks: no acknowledged change is lost or done
 // twice, no read is stale, and progress resumes when the faults end.
 func TestSafety(t *testing.T) {
+	t.Parallel()
 	seeds := uint64(120)
 	if testing.Short() {
 		seeds = 30
@@ -58,6 +59,7 @@ func TestBugsAreSeen(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a few seconds")
 	}
+	t.Parallel()
 	elsewhere := []string{"lock-early", "fence-stuck", "unlock-any", "lost-delete"}
 	for _, b := range Catalogue() {
 		if slices.Contains(elsewhere, b.Name) {

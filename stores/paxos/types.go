@@ -102,7 +102,7 @@ func DecodeMessage(payload []byte) (Message, error) {
 }
 
 // String is the message in a trace.
-func (m Message) String() string {
+func (m *Message) String() string {
 	s := fmt.Sprintf("%s %s>%s %s %d.%s", m.Type, m.From, m.To, m.Key, m.Ballot.N, m.Ballot.Node)
 	if m.Reject {
 		s += fmt.Sprintf(" no, %d.%s", m.Accepted.N, m.Accepted.Node)

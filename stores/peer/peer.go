@@ -219,9 +219,7 @@ func (t *Transport) acceptAll(ctx context.Context) {
 		}
 		t.wg.Go(func() {
 			defer func() { t.drop(conn); <-slots }()
-			if err := t.receiveAll(conn); err != nil {
-				t.cfg.Log.Debug("inbound link down", "error", err)
-			}
+			t.cfg.Log.Debug("inbound link down", "error", t.receiveAll(conn))
 		})
 	}
 }

@@ -65,7 +65,7 @@ func DecodeMessage(payload []byte) (Message, error) {
 }
 
 // String is the message in a trace.
-func (m Message) String() string {
+func (m *Message) String() string {
 	s := fmt.Sprintf("%s %s>%s t%d", m.Type, m.From, m.To, m.Term)
 	switch m.Type {
 	case MsgAppend:
@@ -78,6 +78,7 @@ func (m Message) String() string {
 		s += fmt.Sprintf(" #%d", m.ID)
 	case MsgSnap:
 		s += fmt.Sprintf(" %d/%d bytes %d of %d", m.Index, m.LogTerm, m.Offset, m.Size)
+	default:
 	}
 	if m.Reject {
 		s += " no"

@@ -260,11 +260,8 @@ func (c *Core) checkQuorum() bool {
 		}
 		p.active = false
 	}
-	switch c.cfg.Bug {
-	case BugStaleRead, BugAckBeforeCommit, BugLeaseDrift, BugNoStepDown:
-		return true // part of the bug: it goes on serving
-	}
-	return n >= c.quorum() || c.cfg.NoCheckQuorum
+	serving := []Bug{BugStaleRead, BugAckBeforeCommit, BugLeaseDrift, BugNoStepDown} // a part of these
+	return n >= c.quorum() || c.cfg.NoCheckQuorum || slices.Contains(serving, c.cfg.Bug)
 }
 
 // quorum is the size of a majority of the voters.
@@ -301,6 +298,7 @@ func (c *Core) newTerm(m *Message) bool {
 		if c.protected() && !m.Force {
 			return false // diss. §4.2.3: there is a leader; don't disturb it
 		}
+	default:
 	}
 	leader := ""
 	if m.Type == MsgAppend || m.Type == MsgSnap {
@@ -330,6 +328,7 @@ func (c *Core) refuseOld(m *Message) {
 		c.send(Message{Type: MsgVoteResp, To: m.From, Reject: true})
 	case MsgAppend, MsgSnap:
 		c.send(Message{Type: MsgAppendResp, To: m.From, Index: m.Index, Reject: true, Hint: c.log.last()})
+	default:
 	}
 }
 
@@ -362,6 +361,7 @@ func (c *Core) handle(m *Message) {
 		if c.isVoter() {
 			c.campaign(false, true)
 		}
+	case MsgNone, MsgForward, MsgForwardResp, msgEnd: // not the core's
 	}
 }
 

@@ -93,7 +93,7 @@ func (c *Core) sendAppends(p *peer, round bool) {
 		return
 	}
 	last := c.log.last()
-	for p.next <= last && !(p.probe && p.waiting) && p.next <= p.match+uint64(c.cfg.MaxInflight) {
+	for p.next <= last && (!p.probe || !p.waiting) && p.next <= p.match+uint64(c.cfg.MaxInflight) {
 		c.sendAppend(p, c.batch(p.next))
 		round = false
 	}
@@ -143,22 +143,21 @@ func (c *Core) handleAppend(m *Message) {
 	}
 	if m.Index < c.commit {
 		// Everything up to the commit index is the same on both (Raft §5.4.3).
-		r.Index = c.commit
-		if skip := c.commit - m.Index; skip < uint64(len(m.Entries)) {
-			m.Entries = m.Entries[skip:]
-			m.Index, m.LogTerm = c.commit, 0
-			m.LogTerm, _ = c.log.term(c.commit)
-		} else {
+		skip := c.commit - m.Index
+		if skip >= uint64(len(m.Entries)) {
+			r.Index = c.commit
 			c.sendDurable(r)
 			return
 		}
+		m.Entries, m.Index = m.Entries[skip:], c.commit
+		m.LogTerm, _ = c.log.term(c.commit)
 	}
 	if t, ok := c.log.term(m.Index); !ok || (t != m.LogTerm && c.cfg.Bug != BugNoLogCheck) {
 		r.Reject, r.Hint = true, c.hint(m.Index)
 		c.send(r)
 		return
 	}
-	c.merge(m.Index, m.Entries)
+	c.merge(m.Entries)
 	r.Index = m.Index + uint64(len(m.Entries))
 	c.commitTo(min(m.Commit, r.Index))
 	c.sendDurable(r)
@@ -188,9 +187,9 @@ func (c *Core) hint(i uint64) uint64 {
 	return i
 }
 
-// merge adds entries after place prev, and cuts the log only where it conflicts
+// merge adds entries that follow the log at their place, and cuts the log only where it conflicts
 // with them: a late message must not cut what a later one brought (Raft §5.3).
-func (c *Core) merge(prev uint64, entries []Entry) {
+func (c *Core) merge(entries []Entry) {
 	for i, e := range entries {
 		t, ok := c.log.term(e.Index)
 		if ok && t == e.Term && (c.cfg.Bug != BugAppendTruncates || e.Index <= c.commit) {

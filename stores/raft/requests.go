@@ -219,6 +219,7 @@ func (r *Replica) reply(o *open, x replica.Reply) {
 		r.waiting--
 	case forwarded:
 		delete(r.forwards, o.id)
+	case fresh, sessionless, taken, done:
 	}
 	o.state = done
 	if o.opener {

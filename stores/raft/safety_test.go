@@ -91,6 +91,7 @@ func drawSubset(rng *rand.Rand, names []string) *replica.Admin {
 // no acknowledged addition is lost or done twice, no read is stale, and progress
 // resumes when the faults end.
 func TestSafety(t *testing.T) {
+	t.Parallel()
 	seeds := uint64(120)
 	if testing.Short() {
 		seeds = 30
@@ -130,6 +131,7 @@ func TestBugsAreSeen(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a few seconds")
 	}
+	t.Parallel()
 	elsewhere := []string{"lock-early", "fence-stuck", "fence-unchecked", "unlock-any", "ttl-resurrect", "lost-delete"}
 	for _, b := range Catalogue() {
 		if slices.Contains(elsewhere, b.Name) {

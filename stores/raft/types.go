@@ -202,7 +202,7 @@ type Config struct {
 // check fills in the defaults and refuses what can't work.
 func (c *Config) check() error {
 	if c.ID == "" || c.ElectionTicks < 3 {
-		return fmt.Errorf("raft: config: needs an ID, and ElectionTicks of at least 3")
+		return errors.New("raft: config: needs an ID, and ElectionTicks of at least 3")
 	}
 	for _, d := range []struct {
 		v *int
@@ -213,7 +213,7 @@ func (c *Config) check() error {
 		{&c.MaxBatchBytes, 256 << 10}, {&c.MaxReads, 4096}, {&c.SnapshotChunk, 64 << 10},
 	} {
 		if *d.v < 0 {
-			return fmt.Errorf("raft: config: a limit is negative")
+			return errors.New("raft: config: a limit is negative")
 		}
 		if *d.v == 0 {
 			*d.v = d.d

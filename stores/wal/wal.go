@@ -62,10 +62,7 @@ func Open(fsys disk.FS) (*Log, [][]byte, error) {
 	}
 	if !found {
 		l.gen = 0
-		if err := l.Rewrite(nil); err != nil {
-			return nil, nil, err
-		}
-		return l, nil, nil
+		return l, nil, l.Rewrite(nil)
 	}
 	records, err := l.load()
 	if err != nil {
@@ -117,11 +114,11 @@ func (l *Log) load() ([][]byte, error) {
 		return nil, fmt.Errorf("%w: %s is good up to byte %d, but %d bytes were synced", ErrCorrupt, logName(l.gen), good, marked)
 	}
 	if good < int64(len(data)) {
-		if err := l.fs.Truncate(logName(l.gen), good); err != nil {
+		if err = l.fs.Truncate(logName(l.gen), good); err != nil {
 			return nil, err
 		}
 	}
-	if err := l.fs.Truncate(markName(l.gen), markBytes); err != nil {
+	if err = l.fs.Truncate(markName(l.gen), markBytes); err != nil {
 		return nil, err
 	}
 	if l.log, err = l.fs.Append(logName(l.gen)); err != nil {
@@ -249,27 +246,27 @@ func (l *Log) writeNew(gen uint64, records [][]byte) error {
 	for _, r := range records {
 		b = appendRecord(b, r)
 	}
-	if _, err := f.Write(b); err != nil {
+	if _, err = f.Write(b); err != nil {
 		return err
 	}
-	if err := f.Sync(); err != nil {
+	if err = f.Sync(); err != nil {
 		return err
 	}
 	mark, err := l.fs.Create(markName(gen))
 	if err != nil {
 		return err
 	}
-	if err := writeMark(mark, int64(len(b))); err != nil {
+	if err = writeMark(mark, int64(len(b))); err != nil {
 		return err
 	}
 	// The mark must be there before the log has its name.
-	if err := l.fs.SyncDir(); err != nil {
+	if err = l.fs.SyncDir(); err != nil {
 		return err
 	}
-	if err := l.fs.Rename(tmp, logName(gen)); err != nil {
+	if err = l.fs.Rename(tmp, logName(gen)); err != nil {
 		return err
 	}
-	if err := l.fs.SyncDir(); err != nil {
+	if err = l.fs.SyncDir(); err != nil {
 		return err
 	}
 	l.gen, l.log, l.mark = gen, f, mark

@@ -124,7 +124,7 @@ func TestTornTail(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(l.Append([][]byte{[]byte("a")}), l.Sync()); err != nil {
+	if err = errors.Join(l.Append([][]byte{[]byte("a")}), l.Sync()); err != nil {
 		t.Fatal(err)
 	}
 	f, _ := m.Append(logName(1))
@@ -133,7 +133,7 @@ func TestTornTail(t *testing.T) {
 	if err != nil || len(got) != 1 {
 		t.Fatalf("got %q, %v", got, err)
 	}
-	if err := errors.Join(l.Append([][]byte{[]byte("b")}), l.Sync()); err != nil {
+	if err = errors.Join(l.Append([][]byte{[]byte("b")}), l.Sync()); err != nil {
 		t.Fatal(err)
 	}
 	if _, got, err = Open(m); err != nil || len(got) != 2 {

@@ -260,7 +260,7 @@ func (w *World) flush(x *Node) {
 		w.broken("%s: %v", x.Name, out.Err)
 	}
 	for _, s := range out.Saves {
-		err := error(nil)
+		var err error
 		if s.Rewrite {
 			err = x.log.Rewrite(s.Records)
 		} else {

@@ -232,7 +232,7 @@ func CorruptLog(t *testing.T, serve Serve) {
 		t.Fatal(err)
 	}
 	data[len(data)/2] ^= 0x10
-	if err := os.WriteFile(logs[0], data, 0o644); err != nil {
+	if err = os.WriteFile(logs[0], data, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	err = serve(t.Context(), victim.Addrs)
