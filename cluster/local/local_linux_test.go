@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"os"
@@ -16,6 +15,7 @@ import (
 	"time"
 
 	"github.com/faultline-dev/faultline/cluster"
+	"github.com/faultline-dev/faultline/cluster/local/localtest"
 )
 
 func ctx() context.Context { return context.Background() }
@@ -23,7 +23,7 @@ func ctx() context.Context { return context.Background() }
 // up is a running cluster of n helpers.
 func up(t *testing.T, n int, framed bool) *local {
 	t.Helper()
-	c, err := New(Config{Names: Names(n), Ports: ports(), Framed: framed, Command: command("node"), Dir: t.TempDir(), Seed: 1})
+	c, err := New(Config{Names: Names(n), Ports: localtest.Ports(), Framed: framed, Command: localtest.Command(localtest.Node), Dir: t.TempDir(), Seed: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,28 +38,9 @@ func up(t *testing.T, n int, framed bool) *local {
 	return c.(*local)
 }
 
-// ask sends a line to a node's client port and returns the answer.
-func ask(c *local, node, line string) (string, error) {
-	for _, n := range c.Nodes() {
-		if n.Name != node {
-			continue
-		}
-		conn, err := net.DialTimeout("tcp", n.Ports["client"], time.Second)
-		if err != nil {
-			return "", err
-		}
-		defer conn.Close()
-		_ = conn.SetDeadline(time.Now().Add(300 * time.Millisecond))
-		fmt.Fprintln(conn, line)
-		s, err := bufio.NewReader(conn).ReadString('\n')
-		return strings.TrimSpace(s), err
-	}
-	return "", errors.New("no such node")
-}
-
 func must(t *testing.T, c *local, node, line string) string {
 	t.Helper()
-	s, err := ask(c, node, line)
+	s, err := localtest.Ask(c, node, line)
 	if err != nil {
 		t.Fatalf("%s at %s: %v", line, node, err)
 	}
@@ -171,7 +152,7 @@ func TestKillPause(t *testing.T) {
 		}
 	}
 	state(cluster.Paused)
-	if _, err := ask(c, "n1", "ping"); !errors.Is(err, os.ErrDeadlineExceeded) {
+	if _, err := localtest.Ask(c, "n1", "ping"); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Fatalf("ping of a paused node: %v, want a timeout", err)
 	}
 	for range 2 {
@@ -189,7 +170,7 @@ func TestKillPause(t *testing.T) {
 	}
 	state(cluster.Dead)
 	start := time.Now()
-	if s, err := ask(c, "n1", "ping"); err == nil || errors.Is(err, os.ErrDeadlineExceeded) || time.Since(start) > 200*time.Millisecond {
+	if s, err := localtest.Ask(c, "n1", "ping"); err == nil || errors.Is(err, os.ErrDeadlineExceeded) || time.Since(start) > 200*time.Millisecond {
 		t.Fatalf("ping of a dead node: %q, %v; want a broken connection at once", s, err)
 	}
 	for range 2 {
@@ -215,7 +196,7 @@ func TestClientsCut(t *testing.T) {
 	there, back := cluster.Link{From: cluster.Clients, To: "n1"}, cluster.Link{From: "n1", To: cluster.Clients}
 	for _, l := range []cluster.Link{there, back} {
 		_ = c.Cut(ctx(), "x", []cluster.Link{l})
-		if _, err := ask(c, "n1", "ping"); !errors.Is(err, os.ErrDeadlineExceeded) {
+		if _, err := localtest.Ask(c, "n1", "ping"); !errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Fatalf("%s cut: %v, want a timeout", l, err)
 		}
 		reach, err := c.Reach(ctx(), []cluster.Link{there, back})
@@ -246,7 +227,7 @@ func TestStreamsBetweenPeers(t *testing.T) {
 
 func TestUpFails(t *testing.T) {
 	dir := t.TempDir()
-	c, err := New(Config{Names: Names(3), Ports: ports(), Command: command("crash"), Dir: dir})
+	c, err := New(Config{Names: Names(3), Ports: localtest.Ports(), Command: localtest.Command(localtest.Crash), Dir: dir})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -264,9 +245,9 @@ func TestUpFails(t *testing.T) {
 
 func TestBadConfig(t *testing.T) {
 	for _, cfg := range []Config{
-		{}, {Names: Names(10), Ports: ports(), Command: command("node"), Dir: "x"},
-		{Names: []string{"clients"}, Ports: ports(), Command: command("node"), Dir: "x"},
-		{Names: Names(1), Ports: ports(), Dir: "x"}, {Names: Names(1), Command: command("node"), Dir: "x"},
+		{}, {Names: Names(10), Ports: localtest.Ports(), Command: localtest.Command(localtest.Node), Dir: "x"},
+		{Names: []string{"clients"}, Ports: localtest.Ports(), Command: localtest.Command(localtest.Node), Dir: "x"},
+		{Names: Names(1), Ports: localtest.Ports(), Dir: "x"}, {Names: Names(1), Command: localtest.Command(localtest.Node), Dir: "x"},
 	} {
 		if _, err := New(cfg); err == nil {
 			t.Errorf("%+v was accepted", cfg)
@@ -313,7 +294,7 @@ func TestPortsKept(t *testing.T) {
 // TestHarnessKilled: nodes die with a harness that had no time for anything.
 func TestHarnessKilled(t *testing.T) {
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), "LOCAL_TEST_ROLE=harness", "DIR="+t.TempDir())
+	cmd.Env = append(os.Environ(), "LOCAL_TEST_HARNESS=1", "DIR="+t.TempDir())
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/faultline-dev/faultline/cluster"
+	"github.com/faultline-dev/faultline/cluster/local/localtest"
 )
 
 // TestShapesMeasured: what is asked is what is measured, and mending ends it.
@@ -88,7 +89,7 @@ func TestShapesBite(t *testing.T) {
 }
 
 func BenchmarkRelay(b *testing.B) {
-	c, err := New(Config{Names: Names(2), Ports: ports(), Framed: true, Command: command("node"), Dir: b.TempDir()})
+	c, err := New(Config{Names: Names(2), Ports: localtest.Ports(), Framed: true, Command: localtest.Command(localtest.Node), Dir: b.TempDir()})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -99,11 +100,11 @@ func BenchmarkRelay(b *testing.B) {
 	l := c.(*local)
 	want := 0
 	for b.Loop() {
-		if _, err := ask(l, "n1", "send n2 1000"); err != nil {
+		if _, err := localtest.Ask(l, "n1", "send n2 1000"); err != nil {
 			b.Fatal(err)
 		}
 		for want += 1000; ; {
-			s, _ := ask(l, "n2", "got n1")
+			s, _ := localtest.Ask(l, "n2", "got n1")
 			if n, _ := strconv.Atoi(s); n >= want {
 				break
 			}
