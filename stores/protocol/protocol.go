@@ -92,7 +92,7 @@ func Paths() []string {
 // happened.
 func Decode(path string, body []byte, reads replica.Reads) (q replica.Request, timeout time.Duration, err error) {
 	var b request
-	if err := json.Unmarshal(body, &b); err != nil {
+	if err = json.Unmarshal(body, &b); err != nil {
 		return q, 0, fmt.Errorf("body: %w", err)
 	}
 	timeout = time.Duration(b.Timeout)
@@ -118,6 +118,7 @@ func Decode(path string, body []byte, reads replica.Reads) (q replica.Request, t
 		q.Command.Expect, q.Command.Value = canonical(b.Old), canonical(b.New)
 	case kv.OpAcquire:
 		q.Command.TTL = b.Lease
+	default: // what the body says already
 	}
 	q.Reads, err = ParseReads(b.Reads, reads)
 	return q, timeout, err

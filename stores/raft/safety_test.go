@@ -128,10 +128,10 @@ func TestDeterminism(t *testing.T) {
 // TestBugsAreSeen switches the bugs of the protocol on, one by one: the same
 // checks must notice each. Those of locks and expiry have no place here.
 func TestBugsAreSeen(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("a few seconds")
 	}
-	t.Parallel()
 	elsewhere := []string{"lock-early", "fence-stuck", "fence-unchecked", "unlock-any", "ttl-resurrect", "lost-delete"}
 	for _, b := range Catalogue() {
 		if slices.Contains(elsewhere, b.Name) {

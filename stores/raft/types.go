@@ -208,9 +208,14 @@ func (c *Config) check() error {
 		v *int
 		d int
 	}{
-		{&c.HeartbeatTicks, max(1, c.ElectionTicks/6)}, {&c.Drift, 10},
-		{&c.MaxUncommitted, 4096}, {&c.MaxInflight, 1024}, {&c.MaxBatch, 256},
-		{&c.MaxBatchBytes, 256 << 10}, {&c.MaxReads, 4096}, {&c.SnapshotChunk, 64 << 10},
+		{&c.HeartbeatTicks, max(1, c.ElectionTicks/6)},
+		{&c.Drift, 10},
+		{&c.MaxUncommitted, 4096},
+		{&c.MaxInflight, 1024},
+		{&c.MaxBatch, 256},
+		{&c.MaxBatchBytes, 256 << 10},
+		{&c.MaxReads, 4096},
+		{&c.SnapshotChunk, 64 << 10},
 	} {
 		if *d.v < 0 {
 			return errors.New("raft: config: a limit is negative")

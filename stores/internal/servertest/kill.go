@@ -20,12 +20,12 @@ const childEnv = "FAULTLINE_STORES_TEST_NODE"
 // killsEnv is how many times Kill kills; default 15.
 const killsEnv = "FAULTLINE_STORES_KILLS"
 
-// Child serves a node and exits, if the test binary was started to be one. Call it
-// first in TestMain.
-func Child(serve Serve) {
+// Child serves a node, if the test binary was started to be one, and tells so. Ask
+// it first in TestMain.
+func Child(serve Serve) bool {
 	conf := os.Getenv(childEnv)
 	if conf == "" {
-		return
+		return false
 	}
 	var a Addrs
 	err := json.Unmarshal([]byte(conf), &a)
@@ -33,13 +33,17 @@ func Child(serve Serve) {
 		err = serve(context.Background(), a)
 	}
 	fmt.Fprintln(os.Stderr, err)
-	os.Exit(1)
+	return true
 }
 
 // process makes a node a process of its own.
-func (n *Node) process() *exec.Cmd {
-	conf, _ := json.Marshal(n.Addrs) // strings and a map of them
-	cmd := exec.Command(os.Args[0], "-test.run=^$")
+func (n *Node) process(t *testing.T) *exec.Cmd {
+	t.Helper()
+	conf, err := json.Marshal(n.Addrs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^$")
 	cmd.Env = append(os.Environ(), childEnv+"="+string(conf))
 	return cmd
 }
@@ -57,7 +61,7 @@ func Kill(t *testing.T) {
 	nodes := layout(t)
 	procs := make([]*exec.Cmd, len(nodes))
 	for i, n := range nodes {
-		procs[i] = n.process()
+		procs[i] = n.process(t)
 		if err := procs[i].Start(); err != nil {
 			t.Fatal(err)
 		}
@@ -85,7 +89,7 @@ func Kill(t *testing.T) {
 		i := rng.IntN(len(nodes))
 		_ = procs[i].Process.Kill()
 		_ = procs[i].Wait()
-		procs[i] = nodes[i].process()
+		procs[i] = nodes[i].process(t)
 		if err := procs[i].Start(); err != nil {
 			t.Fatal(err)
 		}

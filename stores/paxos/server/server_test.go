@@ -10,7 +10,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	servertest.Child(serve)
+	if servertest.Child(serve) {
+		return
+	}
 	goleak.VerifyTestMain(m)
 }
 
