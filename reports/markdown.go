@@ -164,3 +164,6 @@ func message(s string) string {
 func property(s string) string {
 	return strings.NewReplacer(":", "%3A", ",", "%2C").Replace(message(s))
 }
+
+// Markdown is s as plain text in Markdown: nothing in it is markup or HTML.
+func Markdown(s string) string { return md(s) }
