@@ -41,7 +41,7 @@ func Read(r io.Reader, file string) (Suite, error) {
 		if errors.Is(err, io.EOF) {
 			return Suite{}, fmt.Errorf("%s:1:1: the suite is empty; expected runs: with a list of runs", file)
 		}
-		return Suite{}, fmt.Errorf("%s: %s", file, strings.TrimPrefix(err.Error(), "yaml: "))
+		return Suite{}, syntaxError(file, err)
 	}
 	if err := d.Decode(&more); !errors.Is(err, io.EOF) {
 		return Suite{}, fmt.Errorf("%s:%d:1: a suite is one YAML document; found another", file, max(1, more.Line))
@@ -49,6 +49,17 @@ func Read(r io.Reader, file string) (Suite, error) {
 	p := reader{file: file, names: map[string]string{}}
 	err = p.suite(doc.Content[0])
 	return p.s, err
+}
+
+// syntaxError puts the line that the YAML reader names where others stand.
+func syntaxError(file string, err error) error {
+	text := strings.TrimPrefix(err.Error(), "yaml: ")
+	if rest, ok := strings.CutPrefix(text, "line "); ok {
+		if line, what, ok := strings.Cut(rest, ": "); ok {
+			return fmt.Errorf("%s:%s:1: %s", file, line, what)
+		}
+	}
+	return fmt.Errorf("%s:1:1: %s", file, text)
 }
 
 // reader takes a document apart.

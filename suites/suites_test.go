@@ -1,0 +1,311 @@
+package suites
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/faultline-dev/faultline/checker"
+	"github.com/faultline-dev/faultline/reports"
+)
+
+var update = flag.Bool("update", false, "write the golden files again")
+
+func golden(t *testing.T, name string, got []byte) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := errors.Join(os.MkdirAll("testdata", 0o755), os.WriteFile(path, got, 0o644)); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("%s differs; run go test ./suites -update and look at the difference. Got:\n%s", path, got)
+	}
+}
+
+func read(t *testing.T, text string) Suite {
+	t.Helper()
+	s, err := Read(strings.NewReader(text), "s.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+const sample = `name: sample
+defaults: {system: raft, time: 5s, opts: {reads: local}}
+runs:
+  - name: sound
+    matrix:
+      nemesis: [partition, [partition, kill]]
+      nodes: [3, 5]
+    exclude: [{nemesis: partition, nodes: 5}]
+    include: [{nemesis: pause, nodes: 1}]
+    opts.reads: linearizable
+  - bug: stale-read
+    repeat: at least 2 of 3
+    expect: {anomalies: [stale-read|nonlinearizable, lost-write]}
+`
+
+func TestExpand(t *testing.T) {
+	t.Parallel()
+	var b strings.Builder
+	for _, c := range read(t, sample).Cases {
+		b.WriteString(c.Name + ": " + strings.Join(c.Args(7), " ") + ": " + c.Expect.String() + "\n")
+	}
+	want := `sound nemesis=partition nodes=3: --system=raft --nemesis=partition --time=5s --nodes=3 --opt=reads=linearizable --seed=7: valid
+sound nemesis=partition,kill nodes=3: --system=raft --nemesis=partition,kill --time=5s --nodes=3 --opt=reads=linearizable --seed=7: valid
+sound nemesis=partition,kill nodes=5: --system=raft --nemesis=partition,kill --time=5s --nodes=5 --opt=reads=linearizable --seed=7: valid
+sound nemesis=pause nodes=1: --system=raft --nemesis=pause --time=5s --nodes=1 --opt=reads=linearizable --seed=7: valid
+raft stale-read: --system=raft --time=5s --bug=stale-read --opt=reads=local --seed=7: invalid with stale-read or nonlinearizable, lost-write
+`
+	if b.String() != want {
+		t.Errorf("got\n%s", &b)
+	}
+}
+
+func TestErrorsNameLineAndColumn(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"":                                        "s.yaml:1:1: the suite is empty",
+		"name: a\n":                               "s.yaml:1:1: the suite has no runs",
+		"runs: [{}]\n":                            "s.yaml:1:1: the suite has no name",
+		"name: a\nrums: []\n":                     `s.yaml:2:1: unknown field "rums" in a suite; there are: name`,
+		"name: a\nruns:\n  - sistem: x\n":         `s.yaml:3:5: unknown field "sistem" in a run; there are: name`,
+		"name: a\nruns: []\n":                     "s.yaml:2:7: the list of runs is empty",
+		"name: a\nname: b\nruns: [{}]\n":          `s.yaml:2:1: "name" stands twice`,
+		"name: a\nruns: [{repeat: 6 of 5}]\n":     "s.yaml:2:17: repeat \"6 of 5\"",
+		"name: a\nruns: [{expect: perhaps}]\n":    `s.yaml:2:17: verdict "perhaps" is not one of`,
+		"name: a\nruns: [{system: {}}]\n":         "s.yaml:2:17: expected a value, found a mapping",
+		"name: a\nruns: [{}, {}]\n":               `s.yaml:2:12: a run named "default" stands at s.yaml:2:8 already`,
+		"name: a\nruns: [{matrix: {nodes: 3}}]\n": "s.yaml:2:25: expected a list of values",
+		"name: a\nruns: [{matrix: {nodes: [3]}, exclude: [{nodes: 4}]}]\n": "s.yaml:2:8: exclude number 1 matches no cell",
+		"name: a\nruns: [{expect: {verdict: valid, anomalies: x}}]\n":      "s.yaml:2:17: anomalies are expected of the verdict valid",
+		"name: a\nbudget: soon\nruns: [{}]\n":                              `s.yaml:2:9: "soon" is not a time`,
+		"name: [\n":                                                        "s.yaml:1:1: did not find expected node content",
+		"name: a\nruns: [{}]\n---\nname: b\n":                              "s.yaml:3:1: a suite is one YAML document",
+		"name: a\nruns: [{repeat: 9999}, {name: b, repeat: 9}]\n":          "more than 10000 runs",
+	} {
+		_, err := Read(strings.NewReader(text), "s.yaml")
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: got %v, want %s", text, err, want)
+		}
+	}
+}
+
+// TestShippedSuitesAreWellFormed reads them, and holds them and a sample to the
+// schema for editors.
+func TestShippedSuitesAreWellFormed(t *testing.T) {
+	t.Parallel()
+	doc, err := jsonschema.UnmarshalJSON(strings.NewReader(Schema()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := jsonschema.NewCompiler()
+	if err := c.AddResource("suite.json", doc); err != nil {
+		t.Fatal(err)
+	}
+	schema, err := c.Compile("suite.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	texts := map[string]string{"sample": sample}
+	for _, n := range Names() {
+		s, err := Open(n)
+		if err != nil || s.Name != n || len(s.Cases) == 0 {
+			t.Errorf("%s: %+v, %v", n, s, err)
+		}
+		b, err := embedded.ReadFile(n + ".yaml")
+		if err != nil {
+			t.Fatal(err)
+		}
+		texts[n] = string(b)
+	}
+	for n, text := range texts {
+		var v any
+		if err := yaml.Unmarshal([]byte(text), &v); err != nil {
+			t.Fatal(err)
+		}
+		b, err := json.Marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		inst, err := jsonschema.UnmarshalJSON(bytes.NewReader(b))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := schema.Validate(inst); err != nil {
+			t.Errorf("%s: %v", n, err)
+		}
+	}
+	if strings.Join(Names(), " ") != "ci known-results smoke soak" {
+		t.Errorf("names: %v", Names())
+	}
+}
+
+func TestSmokeIsShort(t *testing.T) {
+	t.Parallel()
+	s, err := Open("smoke")
+	if err != nil {
+		t.Fatal(err)
+	}
+	total := time.Duration(0)
+	for _, c := range s.Cases {
+		total += c.Time()
+	}
+	if total > 2*time.Minute {
+		t.Errorf("smoke takes about %s, at most 2m are allowed", total)
+	}
+}
+
+func TestShardsShareTheWork(t *testing.T) {
+	t.Parallel()
+	s := read(t, sample)
+	seen := map[string]int{}
+	for i := 1; i <= 3; i++ {
+		for _, c := range s.Shard(i, 3).Cases {
+			seen[c.Name]++
+		}
+	}
+	if len(seen) != len(s.Cases) {
+		t.Errorf("shards have %v", seen)
+	}
+	for n, k := range seen {
+		if k != 1 {
+			t.Errorf("%s is in %d shards", n, k)
+		}
+	}
+}
+
+// played is a Runner whose outcomes are told by the bug that a run asks for.
+func played(_ context.Context, args []string) (reports.Results, string, error) {
+	a := strings.Join(args, " ")
+	r := reports.Results{System: "raft", Workload: "register", Verdict: checker.Valid, Ops: reports.Ops{Count: reports.Count{Total: 100, OK: 100}}}
+	switch {
+	case strings.Contains(a, "bug=none-found"):
+	case strings.Contains(a, "bug=unknown"):
+		r.Verdict, r.Reason = checker.Unknown, "nothing succeeded"
+	case strings.Contains(a, "bug=broken"):
+		return reports.Results{}, "", errors.New("no engine")
+	case strings.Contains(a, "bug=<script>"), strings.Contains(a, "bug=stale"):
+		r.Verdict = checker.Invalid
+		r.Anomalies = []reports.Anomaly{{Anomaly: checker.Anomaly{Name: "stale-read", Explain: "<script>"}}}
+	}
+	return r, "runs/x", nil
+}
+
+const outcomes = `name: outcomes
+runs:
+  - {name: sound, repeat: 59}
+  - {name: found, bug: stale, expect: {anomalies: stale-read}}
+  - {name: missed, bug: none-found, expect: {anomalies: stale-read}}
+  - {name: alarm, bug: <script>}
+  - {name: undecided, bug: unknown}
+  - {name: broken, bug: broken}
+`
+
+func fixed() func() time.Time {
+	var mu sync.Mutex
+	at := time.Date(2026, 11, 23, 3, 36, 10, 0, time.UTC)
+	return func() time.Time {
+		mu.Lock()
+		defer mu.Unlock()
+		at = at.Add(time.Second)
+		return at
+	}
+}
+
+func TestSummaries(t *testing.T) {
+	t.Parallel()
+	s := read(t, outcomes)
+	got := Execute(t.Context(), s, Options{Run: played, Seed: 1, Now: fixed()})
+	m := Sum(s, got)
+	m.Seed, m.Took = 1, time.Minute
+	if m.State() != Unexpected {
+		t.Errorf("state %s", m.State())
+	}
+	var text, markdown, page, junit bytes.Buffer
+	if err := errors.Join(m.WriteText(&text), m.WriteMarkdown(&markdown), m.WriteHTML(&page), m.WriteJUnit(&junit)); err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "summary.txt", text.Bytes())
+	golden(t, "summary.md", markdown.Bytes())
+	golden(t, "junit.xml", junit.Bytes())
+	golden(t, "summary.html", page.Bytes())
+	if strings.Contains(page.String(), "<script") {
+		t.Error("a value became markup")
+	}
+}
+
+func TestFailFastBudgetAndResume(t *testing.T) {
+	t.Parallel()
+	s := read(t, "name: a\nruns: [{name: x, bug: stale}, {name: y}, {name: z}]\n")
+	states := func(o []Outcome) string {
+		var b []string
+		for _, x := range o {
+			b = append(b, string(x.State))
+		}
+		return strings.Join(b, ",")
+	}
+	first := Execute(t.Context(), s, Options{Run: played, Seed: 1, Now: fixed(), FailFast: true})
+	if states(first) != "unexpected,not run,not run" {
+		t.Errorf("fail fast: %s", states(first))
+	}
+	calls := 0
+	again := Execute(t.Context(), s, Options{Seed: 1, Now: fixed(), Done: first, Run: func(ctx context.Context, args []string) (reports.Results, string, error) {
+		calls++
+		return played(ctx, args)
+	}})
+	if states(again) != "unexpected,expected,expected" || calls != 2 {
+		t.Errorf("resumed: %s, %d runs", states(again), calls)
+	}
+	s.Budget = 2 * time.Second
+	if got := states(Execute(t.Context(), s, Options{Run: played, Seed: 1, Now: fixed()})); got != "unexpected,not run,not run" {
+		t.Errorf("budget: %s", got)
+	}
+}
+
+func TestParallelRunsAreAllDone(t *testing.T) {
+	t.Parallel()
+	s := read(t, "name: a\nruns: [{name: x, repeat: 40}]\n")
+	var at, most int
+	var mu sync.Mutex
+	got := Execute(t.Context(), s, Options{Seed: 1, Now: fixed(), Parallel: 4, Run: func(context.Context, []string) (reports.Results, string, error) {
+		mu.Lock()
+		at++
+		most = max(most, at)
+		mu.Unlock()
+		time.Sleep(time.Millisecond)
+		mu.Lock()
+		at--
+		mu.Unlock()
+		return reports.Results{Verdict: checker.Valid}, "", nil
+	}})
+	seeds := map[uint64]bool{}
+	for _, o := range got {
+		seeds[o.Seed] = true
+		if o.State != Expected {
+			t.Errorf("%+v", o)
+		}
+	}
+	if len(seeds) != 40 || most > 4 {
+		t.Errorf("%d seeds, %d at once", len(seeds), most)
+	}
+}
