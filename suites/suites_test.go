@@ -242,7 +242,7 @@ func TestSummaries(t *testing.T) {
 		t.Errorf("state %s", m.State())
 	}
 	var text, markdown, page, junit bytes.Buffer
-	if err := errors.Join(m.WriteText(&text), m.WriteMarkdown(&markdown), m.WriteHTML(&page), m.WriteJUnit(&junit)); err != nil {
+	if err := errors.Join(m.WriteText(&text), m.WriteMarkdown(&markdown), m.WriteHTML(&page), WriteJUnit(&junit, m)); err != nil {
 		t.Fatal(err)
 	}
 	golden(t, "summary.txt", text.Bytes())

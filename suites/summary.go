@@ -291,49 +291,65 @@ type junitProblem struct {
 	Text    string `xml:",chardata"`
 }
 
-// WriteJUnit writes the summary as JUnit XML: a test a case. What is not expected
-// fails; what could not be tested, decided or run is an error.
-func (m Summary) WriteJUnit(w io.Writer) error {
-	s := junitSuite{Name: printable(m.Suite.Name)}
-	total := time.Duration(0)
-	for _, c := range m.Cases {
-		x := junitCase{Name: printable(c.Name), Class: "faultline." + s.Name}
-		took := time.Duration(0)
-		var out []string
-		for _, o := range c.Runs {
-			took += o.Took
-			out = append(out, fmt.Sprintf("%s seed %d %s %s", o.State, o.Seed, o.Results.Verdict, o.Folder))
-		}
-		total += took
-		x.Time = fmt.Sprintf("%.3f", took.Seconds())
-		x.Out = printableLines(out)
-		problem := &junitProblem{
-			Message: printable(fmt.Sprintf("expected %s in %d of %d runs, but %d were: %s", c.Expect, c.Need, c.Of, c.Met, strings.Join(c.Why(), "; "))),
-			Type:    string(c.State), Text: printableLines(c.Why()),
-		}
-		switch c.State {
-		case Expected, Waiting, Running:
-		case Unexpected:
-			x.Failure = problem
-			s.Failures++
-		case Undecided, Untested, Skipped:
-			x.Error = problem
-			s.Errors++
-		}
-		s.Tests++
-		s.Cases = append(s.Cases, x)
+// WriteJUnit writes summaries as JUnit XML: a suite each, a test a case. What is
+// not expected fails; what could not be tested, decided or run is an error.
+func WriteJUnit(w io.Writer, summaries ...Summary) error {
+	all := junitSuites{Name: "faultline"}
+	for _, m := range summaries {
+		all.Suites = append(all.Suites, m.junit())
 	}
-	s.Time = fmt.Sprintf("%.3f", total.Seconds())
 	if _, err := io.WriteString(w, xml.Header); err != nil {
 		return err
 	}
 	e := xml.NewEncoder(w)
 	e.Indent("", "  ")
-	if err := e.Encode(junitSuites{Name: "faultline", Suites: []junitSuite{s}}); err != nil {
+	if err := e.Encode(all); err != nil {
 		return fmt.Errorf("suites: JUnit: %w", err)
 	}
 	_, err := io.WriteString(w, "\n")
 	return err
+}
+
+func (m Summary) junit() junitSuite {
+	s := junitSuite{Name: printable(m.Suite.Name)}
+	total := time.Duration(0)
+	for _, c := range m.Cases {
+		x, took := c.junit(s.Name)
+		total += took
+		s.Tests++
+		if x.Failure != nil {
+			s.Failures++
+		}
+		if x.Error != nil {
+			s.Errors++
+		}
+		s.Cases = append(s.Cases, x)
+	}
+	s.Time = fmt.Sprintf("%.3f", total.Seconds())
+	return s
+}
+
+func (c CaseSummary) junit(suite string) (junitCase, time.Duration) {
+	x := junitCase{Name: printable(c.Name), Class: "faultline." + suite}
+	took := time.Duration(0)
+	var out []string
+	for _, o := range c.Runs {
+		took += o.Took
+		out = append(out, fmt.Sprintf("%s seed %d %s %s", o.State, o.Seed, o.Results.Verdict, o.Folder))
+	}
+	x.Time, x.Out = fmt.Sprintf("%.3f", took.Seconds()), printableLines(out)
+	problem := &junitProblem{
+		Message: printable(fmt.Sprintf("expected %s in %d of %d runs, but %d were: %s", c.Expect, c.Need, c.Of, c.Met, strings.Join(c.Why(), "; "))),
+		Type:    string(c.State), Text: printableLines(c.Why()),
+	}
+	switch c.State {
+	case Expected, Waiting, Running:
+	case Unexpected:
+		x.Failure = problem
+	case Undecided, Untested, Skipped:
+		x.Error = problem
+	}
+	return x, took
 }
 
 func printableLines(lines []string) string {

@@ -189,6 +189,7 @@ func commands(env *Env) []*cobra.Command {
 		newCompareCmd(env),
 		newReportCmd(env),
 		newServeCmd(env),
+		newSuiteCmd(env),
 		newListCmd(env),
 		newNodeCmd(env),
 		newAgentCmd(env),

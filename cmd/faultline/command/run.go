@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/faultline-dev/faultline/internal/exit"
 	"github.com/faultline-dev/faultline/reports"
@@ -56,7 +57,12 @@ under partitions and kills; that needs neither Docker nor root.`,
 			return runCommand(cmd.Context(), env, *a)
 		},
 	}
-	f := cmd.Flags()
+	a.add(cmd.Flags())
+	return cmd
+}
+
+// add adds the flags of a run.
+func (a *asked) add(f *pflag.FlagSet) {
 	f.StringVar(&a.system, "system", "raft", "what to test; see `faultline list systems`")
 	f.StringVar(&a.workload, "workload", "register", "what to do with it; see `faultline list workloads`")
 	f.StringVar(&a.nemesis, "nemesis", "partition,kill", "faults, by commas; see `faultline list nemeses`")
@@ -81,7 +87,6 @@ under partitions and kills; that needs neither Docker nor root.`,
 	f.BoolVar(&a.keepGoing, "keep-going", false, "with --seeds: go on after a failure, and collect all")
 	f.BoolVar(&a.json, "json", false, "print the results as JSON on standard output, and nothing else there")
 	f.BoolVar(&a.quiet, "quiet", false, "no progress, only the end")
-	return cmd
 }
 
 func runCommand(ctx context.Context, env *Env, a asked) error {

@@ -1,0 +1,278 @@
+package command
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/faultline-dev/faultline"
+	"github.com/faultline-dev/faultline/checker"
+	"github.com/faultline-dev/faultline/internal/exit"
+	"github.com/faultline-dev/faultline/reports"
+	"github.com/faultline-dev/faultline/suites"
+)
+
+type suiteFlags struct {
+	shard, junit, markdown, runs, seed string
+	json, quiet, failFast, resume      bool
+	parallel                           int
+
+	part, of int
+	base     uint64
+}
+
+func newSuiteCmd(env *Env) *cobra.Command {
+	f := &suiteFlags{}
+	c := &cobra.Command{
+		Use:   "suite FILE.yaml…",
+		Short: "Run a matrix of tests with expected verdicts",
+		Long: `Suite runs all tests that its files ask for and compares each verdict, and the
+anomalies found, with what the file expects. A name without a file is one of the
+suites that come along: ` + strings.Join(suites.Names(), ", ") + `.
+
+Exit codes: 0 all as expected, 1 something unexpected, 255 something could not be
+tested, 2 an unexpected unknown, 254 bad input; then nothing was run.`,
+		Example: `  faultline suite smoke
+  faultline suite --parallel 2 --junit junit.xml --markdown "$GITHUB_STEP_SUMMARY" suite.yaml
+  faultline suite --shard 2/4 suite.yaml
+  faultline suite --resume soak`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := f.parse(); err != nil {
+				return err
+			}
+			return runSuites(cmd.Context(), env, f, args)
+		},
+	}
+	c.Flags().StringVar(&f.shard, "shard", "1/1", "run only part i of n, as i/n: whole cases, about as long as the other parts")
+	c.Flags().StringVar(&f.junit, "junit", "", "write JUnit XML to this file")
+	c.Flags().StringVar(&f.markdown, "markdown", "", "write a summary in Markdown to this file")
+	c.Flags().StringVar(&f.runs, "runs", "runs", "folder that keeps the runs")
+	c.Flags().StringVar(&f.seed, "seed", "", "what all seeds are drawn from (default: the suite's, or a fresh one)")
+	c.Flags().BoolVar(&f.json, "json", false, "print what came of each case as JSON, and nothing else")
+	c.Flags().BoolVar(&f.quiet, "quiet", false, "no progress, only the end")
+	c.Flags().BoolVar(&f.failFast, "fail-fast", false, "start no further run once a case has failed")
+	c.Flags().BoolVar(&f.resume, "resume", false, "go on with the newest execution of the same suite that was interrupted")
+	c.Flags().IntVar(&f.parallel, "parallel", 1, "tests that run at the same time")
+	return c
+}
+
+func (f *suiteFlags) parse() error {
+	i, n, ok := strings.Cut(f.shard, "/")
+	var err1, err2 error
+	f.part, err1 = strconv.Atoi(i)
+	f.of, err2 = strconv.Atoi(n)
+	if !ok || err1 != nil || err2 != nil || f.part < 1 || f.part > f.of || f.of > 10_000 {
+		return exit.Usagef("--shard %s: expected i/n with 1 ≤ i ≤ n, like 2/4", f.shard)
+	}
+	if f.parallel < 1 || f.parallel > 256 {
+		return exit.Usagef("--parallel %d: expected 1 to 256", f.parallel)
+	}
+	var err error
+	f.base, err = parseSeed(f.seed)
+	return err
+}
+
+// readSuites reads all files and checks all that can be known before a run.
+func readSuites(env *Env, f *suiteFlags, paths []string) ([]suites.Suite, error) {
+	var all []suites.Suite
+	for _, path := range paths {
+		s, err := suites.Open(path)
+		if err != nil {
+			return nil, &exit.Error{Code: exit.Usage, Err: err}
+		}
+		for _, c := range s.Cases {
+			if _, err := prepareArgs(env, f.runs, c.Args(1)); err != nil {
+				return nil, exit.Usagef("%s: %s: %w", c.Pos, c.Name, err)
+			}
+		}
+		all = append(all, s.Shard(f.part, f.of))
+	}
+	return all, nil
+}
+
+// prepareArgs prepares a run from its flags.
+func prepareArgs(env *Env, runs string, args []string) (*planned, error) {
+	var a asked
+	set := pflag.NewFlagSet("run", pflag.ContinueOnError)
+	set.SetOutput(io.Discard)
+	a.add(set)
+	if err := set.Parse(args); err != nil {
+		return nil, err
+	}
+	a.given, a.runs, a.quiet = set.Changed, runs, true
+	a.argv = append([]string{"run"}, args...)
+	return prepare(env, a)
+}
+
+func runSuites(ctx context.Context, env *Env, f *suiteFlags, paths []string) error {
+	all, err := readSuites(env, f, paths)
+	if err != nil {
+		return err
+	}
+	var sums []suites.Summary
+	for _, s := range all {
+		m, err := runSuite(ctx, env, f, s)
+		if err != nil {
+			return err
+		}
+		sums = append(sums, m)
+		if f.failFast && m.State() != suites.Expected || ctx.Err() != nil {
+			break
+		}
+	}
+	env.code = suiteCode(sums)
+	if f.junit != "" {
+		err = errors.Join(err, writeFile(f.junit, func(w io.Writer) error { return suites.WriteJUnit(w, sums...) }))
+	}
+	if f.markdown != "" {
+		err = errors.Join(err, writeFile(f.markdown, func(w io.Writer) error {
+			for _, m := range sums {
+				if err := m.WriteMarkdown(w); err != nil {
+					return err
+				}
+			}
+			return nil
+		}))
+	}
+	if f.json {
+		err = errors.Join(err, printSuites(env, sums))
+	}
+	return err
+}
+
+// runSuite runs one suite and prints its end.
+func runSuite(ctx context.Context, env *Env, f *suiteFlags, s suites.Suite) (suites.Summary, error) {
+	begun := time.Now()
+	seed := f.base
+	if f.seed == "" && s.Seed != 0 {
+		seed = s.Seed
+	}
+	j, err := f.journal(env, s, seed, begun)
+	if err != nil {
+		return suites.Summary{}, &exit.Error{Code: exit.Usage, Err: err}
+	}
+	defer j.Close()
+	loud := !f.quiet && !f.json
+	if loud {
+		fmt.Fprintf(env.Stderr, "seed %d: suite %s, %d runs\n", j.Seed, s.Name, s.Runs())
+	}
+	view := suites.NewView(env.Stderr, env.Terminal, s)
+	var failed error
+	outcomes := suites.Execute(ctx, s, suites.Options{
+		Seed: j.Seed, Parallel: f.parallel, FailFast: f.failFast, Done: j.Done, Now: time.Now,
+		Run: func(ctx context.Context, args []string) (reports.Results, string, error) {
+			return runCase(ctx, env, f.runs, args)
+		},
+		Update: func(o suites.Outcome) {
+			failed = errors.Join(failed, j.Add(o))
+			if loud {
+				view.Update(o)
+			}
+		},
+	})
+	m := suites.Sum(s, outcomes)
+	m.Seed, m.Took = j.Seed, time.Since(begun).Round(time.Second)
+	m.Link = func(folder string) string { return "../" + filepath.Base(folder) }
+	page := filepath.Join(j.Dir, suites.PageFile)
+	err = errors.Join(failed, writeFile(page, m.WriteHTML))
+	if !f.json {
+		err = errors.Join(err, m.WriteText(env.Stdout))
+		fmt.Fprintf(env.Stdout, "summary:   %s\n", page)
+	}
+	return m, err
+}
+
+// journal is a fresh one, or that of an interrupted execution to go on with.
+func (f *suiteFlags) journal(env *Env, s suites.Suite, seed uint64, now time.Time) (*suites.Journal, error) {
+	if f.resume {
+		j, err := suites.Resume(f.runs, s)
+		if j != nil || err != nil {
+			return j, err
+		}
+		fmt.Fprintf(env.Stderr, "nothing to resume of the suite %s in %s: starting afresh\n", s.Name, f.runs)
+	}
+	return suites.NewJournal(f.runs, s, seed, now)
+}
+
+// runCase runs one test of a suite.
+func runCase(ctx context.Context, env *Env, runs string, args []string) (reports.Results, string, error) {
+	p, err := prepareArgs(env, runs, args)
+	if err != nil {
+		return reports.Results{}, "", err
+	}
+	res, folder, err := p.run(ctx, func(faultline.Snapshot) {})
+	if folder == nil {
+		return res, "", err
+	}
+	return res, folder.Path, err
+}
+
+// suiteCode is the exit code of suites: what is unexpected outranks what could not
+// be tested, and that an unknown.
+func suiteCode(sums []suites.Summary) int {
+	worst := map[suites.State]bool{}
+	for _, m := range sums {
+		worst[m.State()] = true
+	}
+	switch {
+	case worst[suites.Unexpected]:
+		return exit.Anomalies
+	case worst[suites.Untested], worst[suites.Skipped]:
+		return exit.Broken
+	case worst[suites.Undecided]:
+		return exit.Unknown
+	}
+	return exit.Valid
+}
+
+// printSuites prints what came of each case as JSON.
+func printSuites(env *Env, sums []suites.Summary) error {
+	type run struct {
+		Seed      uint64          `json:"seed"`
+		State     suites.State    `json:"state"`
+		Verdict   checker.Verdict `json:"verdict"`
+		Anomalies map[string]int  `json:"anomalies"`
+		Run       string          `json:"run"`
+		Error     string          `json:"error,omitempty"`
+	}
+	type kase struct {
+		Name   string       `json:"name"`
+		State  suites.State `json:"state"`
+		Expect string       `json:"expect"`
+		Met    int          `json:"met"`
+		Need   int          `json:"need"`
+		Of     int          `json:"of"`
+		Runs   []run        `json:"runs"`
+	}
+	type suite struct {
+		Name  string       `json:"name"`
+		State suites.State `json:"state"`
+		Seed  uint64       `json:"seed"`
+		Cases []kase       `json:"cases"`
+	}
+	out := []suite{}
+	for _, m := range sums {
+		s := suite{m.Suite.Name, m.State(), m.Seed, []kase{}}
+		for _, c := range m.Cases {
+			k := kase{c.Name, c.State, c.Expect.String(), c.Met, c.Need, c.Of, []run{}}
+			for _, o := range c.Runs {
+				k.Runs = append(k.Runs, run{o.Seed, o.State, o.Results.Verdict, o.Results.AnomalyCounts(), o.Folder, o.Error})
+			}
+			s.Cases = append(s.Cases, k)
+		}
+		out = append(out, s)
+	}
+	e := json.NewEncoder(env.Stdout)
+	e.SetIndent("", "  ")
+	return e.Encode(out)
+}
