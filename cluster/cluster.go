@@ -55,6 +55,7 @@ type Pauser interface {
 // State is what a node's processes are doing.
 type State string
 
+// The states of processes.
 const (
 	Running State = "running"
 	Paused  State = "paused"

@@ -6,13 +6,13 @@ import (
 )
 
 // Real is the machine's own Runtime; its clock starts now.
-func Real() Runtime { return real{time.Now()} }
+func Real() Runtime { return machine{time.Now()} }
 
-type real struct{ start time.Time }
+type machine struct{ start time.Time }
 
-func (r real) Now() time.Duration { return time.Since(r.start) }
+func (m machine) Now() time.Duration { return time.Since(m.start) }
 
-func (real) Sleep(ctx context.Context, d time.Duration) error {
+func (machine) Sleep(ctx context.Context, d time.Duration) error {
 	if d <= 0 {
 		return ctx.Err()
 	}
@@ -26,11 +26,11 @@ func (real) Sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-func (real) WithTimeout(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+func (machine) WithTimeout(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, d)
 }
 
-func (real) Go(f func()) (wait func()) {
+func (machine) Go(f func()) (wait func()) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

@@ -110,7 +110,12 @@ type Env struct {
 
 // Prepare returns an Env with its defaults and its state, for those who start
 // faults without Run.
-func (e Env) Prepare(rt cluster.Runtime) *Env {
+func (e *Env) Prepare(rt cluster.Runtime) *Env {
+	p := *e
+	return p.prepared(rt)
+}
+
+func (e *Env) prepared(rt cluster.Runtime) *Env {
 	if e.Timeout <= 0 {
 		e.Timeout = 15 * time.Second
 	}
@@ -119,7 +124,7 @@ func (e Env) Prepare(rt cluster.Runtime) *Env {
 	}
 	e.Runtime = rt
 	e.held = newHolds()
-	return &e
+	return e
 }
 
 // Nodes are the names of all nodes, in order.

@@ -2,6 +2,7 @@ package nemesis
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -46,7 +47,7 @@ func CheckTarget(arg string, nodes int) error {
 	case arg == "majority" && nodes < 3:
 		return fmt.Errorf("with %d nodes the majority is all of them; use at least 3 with --nodes, or all", nodes)
 	case arg == "followers" && nodes < 2:
-		return fmt.Errorf("a single node has no followers; use at least 2 with --nodes")
+		return errors.New("a single node has no followers; use at least 2 with --nodes")
 	}
 	return nil
 }

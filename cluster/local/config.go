@@ -6,6 +6,7 @@
 package local
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -66,11 +67,11 @@ func (c Config) check() error {
 	case len(c.Names) == 0 || len(c.Names) > NodesMax:
 		return fmt.Errorf("cluster/local: %d nodes; 1 to %d are possible", len(c.Names), NodesMax)
 	case c.Command == nil:
-		return fmt.Errorf("cluster/local: this system does not run as processes of this machine; use --on docker")
+		return errors.New("cluster/local: this system does not run as processes of this machine; use --on docker")
 	case len(c.Ports) == 0:
-		return fmt.Errorf("cluster/local: this system names no ports")
+		return errors.New("cluster/local: this system names no ports")
 	case c.Dir == "":
-		return fmt.Errorf("cluster/local: no folder for the nodes' logs and data")
+		return errors.New("cluster/local: no folder for the nodes' logs and data")
 	}
 	for i, n := range c.Names {
 		if n == "" || n == cluster.Clients || slices.Contains(c.Names[:i], n) {

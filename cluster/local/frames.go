@@ -394,15 +394,16 @@ func (s *conns) close() {
 // queue is a heap of items by due time.
 type queue []item
 
-func (q queue) Len() int { return len(q) }
-func (q queue) Less(i, j int) bool {
-	if q[i].due.Equal(q[j].due) {
-		return q[i].seq < q[j].seq
+func (q *queue) Len() int { return len(*q) }
+func (q *queue) Less(i, j int) bool {
+	a, b := &(*q)[i], &(*q)[j]
+	if a.due.Equal(b.due) {
+		return a.seq < b.seq
 	}
-	return q[i].due.Before(q[j].due)
+	return a.due.Before(b.due)
 }
-func (q queue) Swap(i, j int) { q[i], q[j] = q[j], q[i] }
-func (q *queue) Push(x any)   { *q = append(*q, x.(item)) } //nolint:forcetypeassert // ours
+func (q *queue) Swap(i, j int) { (*q)[i], (*q)[j] = (*q)[j], (*q)[i] }
+func (q *queue) Push(x any)    { *q = append(*q, x.(item)) } //nolint:forcetypeassert // ours
 func (q *queue) Pop() any {
 	old := *q
 	it := old[len(old)-1]

@@ -185,7 +185,7 @@ func TestKillPause(t *testing.T) {
 		t.Fatal(err)
 	}
 	b, _ := io.ReadAll(logs["node.log"])
-	logs["node.log"].Close()
+	_ = logs["node.log"].Close()
 	if strings.Count(string(b), "started n1") != 2 {
 		t.Fatalf("log %q, want both starts", b)
 	}
@@ -245,9 +245,11 @@ func TestUpFails(t *testing.T) {
 
 func TestBadConfig(t *testing.T) {
 	for _, cfg := range []Config{
-		{}, {Names: Names(10), Ports: localtest.Ports(), Command: localtest.Command(localtest.Node), Dir: "x"},
+		{},
+		{Names: Names(10), Ports: localtest.Ports(), Command: localtest.Command(localtest.Node), Dir: "x"},
 		{Names: []string{"clients"}, Ports: localtest.Ports(), Command: localtest.Command(localtest.Node), Dir: "x"},
-		{Names: Names(1), Ports: localtest.Ports(), Dir: "x"}, {Names: Names(1), Command: localtest.Command(localtest.Node), Dir: "x"},
+		{Names: Names(1), Ports: localtest.Ports(), Dir: "x"},
+		{Names: Names(1), Command: localtest.Command(localtest.Node), Dir: "x"},
 	} {
 		if _, err := New(cfg); err == nil {
 			t.Errorf("%+v was accepted", cfg)
@@ -264,7 +266,7 @@ func TestPortsKept(t *testing.T) {
 	defer p.release()
 	for range 3 {
 		if c, err := net.Dial("tcp", p.address()); err == nil {
-			c.Close()
+			_ = c.Close()
 			t.Fatal("connected to a port that nobody serves")
 		}
 		ln, err := net.Listen("tcp", p.address())
@@ -275,7 +277,7 @@ func TestPortsKept(t *testing.T) {
 		if err != nil || !open[p.number] || open[1] {
 			t.Errorf("listening: %v, %v", open, err)
 		}
-		ln.Close()
+		_ = ln.Close()
 	}
 	others := map[int]bool{}
 	for range 200 {
@@ -342,7 +344,7 @@ func TestDownWhileUsed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	start := time.Now()
 	if err := c.Down(ctx()); err != nil || time.Since(start) > 3*time.Second {
 		t.Fatalf("down: %v after %v", err, time.Since(start))

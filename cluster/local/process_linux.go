@@ -82,7 +82,7 @@ func (p *process) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer log.Close()
+	defer func() { _ = log.Close() }()
 	r := &running{gone: make(chan struct{})}
 	if err := p.spawn.start(cmd); err != nil {
 		return fmt.Errorf("cluster/local: starting %s: %w", p.name, err)
@@ -166,7 +166,7 @@ func (p *process) tail() string {
 	if err != nil {
 		return ""
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	if info, err := f.Stat(); err == nil && info.Size() > most {
 		_, _ = f.Seek(-most, io.SeekEnd)
 	}

@@ -20,20 +20,44 @@ func TestShapesMeasured(t *testing.T) {
 		p     cluster.Probes
 		ok    func(cluster.Quality) bool
 	}{
-		{"delay", cluster.Shape{Delay: 50 * ms, Jitter: 5 * ms}, cluster.Probes{Count: 200, Size: 64, Every: ms},
+		{
+			"delay",
+			cluster.Shape{Delay: 50 * ms, Jitter: 5 * ms},
+			cluster.Probes{Count: 200, Size: 64, Every: ms},
 			func(q cluster.Quality) bool {
 				return q.Received == 200 && q.Delay > 45*ms && q.Delay < 60*ms && q.Reordered == 0
-			}},
-		{"loss", cluster.Shape{Loss: 0.2}, cluster.Probes{Count: 2000, Size: 64},
-			func(q cluster.Quality) bool { return q.Received > 1540 && q.Received < 1660 }},
-		{"duplicate", cluster.Shape{Duplicate: 0.3}, cluster.Probes{Count: 1000, Size: 64},
-			func(q cluster.Quality) bool { return q.Received == 1000 && q.Duplicated > 250 && q.Duplicated < 350 }},
-		{"reorder", cluster.Shape{Reorder: 0.1}, cluster.Probes{Count: 500, Size: 64, Every: ms / 2},
-			func(q cluster.Quality) bool { return q.Received == 500 && q.Reordered > 25 }},
-		{"corrupt", cluster.Shape{Corrupt: 0.5}, cluster.Probes{Count: 1000, Size: 64},
-			func(q cluster.Quality) bool { return q.Received == 1000 && q.Corrupted > 450 && q.Corrupted < 550 }},
-		{"rate", cluster.Shape{Rate: 1_000_000}, cluster.Probes{Count: 100, Size: 625},
-			func(q cluster.Quality) bool { return q.Received == 100 && q.Rate > 850_000 && q.Rate < 1_150_000 }},
+			},
+		},
+		{
+			"loss",
+			cluster.Shape{Loss: 0.2},
+			cluster.Probes{Count: 2000, Size: 64},
+			func(q cluster.Quality) bool { return q.Received > 1540 && q.Received < 1660 },
+		},
+		{
+			"duplicate",
+			cluster.Shape{Duplicate: 0.3},
+			cluster.Probes{Count: 1000, Size: 64},
+			func(q cluster.Quality) bool { return q.Received == 1000 && q.Duplicated > 250 && q.Duplicated < 350 },
+		},
+		{
+			"reorder",
+			cluster.Shape{Reorder: 0.1},
+			cluster.Probes{Count: 500, Size: 64, Every: ms / 2},
+			func(q cluster.Quality) bool { return q.Received == 500 && q.Reordered > 25 },
+		},
+		{
+			"corrupt",
+			cluster.Shape{Corrupt: 0.5},
+			cluster.Probes{Count: 1000, Size: 64},
+			func(q cluster.Quality) bool { return q.Received == 1000 && q.Corrupted > 450 && q.Corrupted < 550 },
+		},
+		{
+			"rate",
+			cluster.Shape{Rate: 1_000_000},
+			cluster.Probes{Count: 100, Size: 625},
+			func(q cluster.Quality) bool { return q.Received == 100 && q.Rate > 850_000 && q.Rate < 1_150_000 },
+		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			measure := func() cluster.Quality {
@@ -96,7 +120,7 @@ func BenchmarkRelay(b *testing.B) {
 	if err := c.Up(b.Context()); err != nil {
 		b.Fatal(err)
 	}
-	defer c.Down(ctx())
+	defer func() { _ = c.Down(ctx()) }()
 	l := c.(*local)
 	want := 0
 	for b.Loop() {

@@ -60,15 +60,21 @@ func TestNames(t *testing.T) {
 		nodes int
 		want  string // of the error; "" for none
 	}{
-		{"", 3, ""}, {"none", 1, ""},
-		{"partition,kill,pause", 3, ""}, {"partition:leader, kill:majority", 3, ""},
-		{"partition:n1+n2|n3", 3, ""}, {"partition:n1", 3, ""}, {"kill:n1+n3", 3, ""},
+		{"", 3, ""},
+		{"none", 1, ""},
+		{"partition,kill,pause", 3, ""},
+		{"partition:leader, kill:majority", 3, ""},
+		{"partition:n1+n2|n3", 3, ""},
+		{"partition:n1", 3, ""},
+		{"kill:n1+n3", 3, ""},
 		{"partition:one|halves", 3, "is no node"},
 		{"rolling,restart:all,delay,loss:one,duplicate,reorder,corrupt,rate,pause:clients,partition:clients", 3, ""},
 		{"partition:majorities-ring,partition:bridge,partition:one-way,partition:random", 3, ""},
 		{"partition:clients", 1, ""},
 		{"kil", 3, `unknown fault "kil"; there are: corrupt, delay, duplicate, kill, loss, partition, pause, rate, reorder, restart, rolling, none`},
-		{"clock", 3, "no world has clocks"}, {"member", 3, "not possible yet"}, {"disk:torn", 3, "not possible yet"},
+		{"clock", 3, "no world has clocks"},
+		{"member", 3, "not possible yet"},
+		{"disk:torn", 3, "not possible yet"},
 		{"partition,none", 3, "stands alone"},
 		{"partition,,kill", 3, "unknown fault"},
 		{"partition:", 3, "nothing follows the colon"},
@@ -187,7 +193,6 @@ func TestPlanRoundTrip(t *testing.T) {
 		if len(p.Steps[i].Opts) == 0 {
 			p.Steps[i].Opts = nil
 		}
-		p.Steps[i].Opts = map[string]string(p.Steps[i].Opts)
 	}
 	if !reflect.DeepEqual(p, q) {
 		t.Errorf("got  %+v\nwant %+v", q, p)

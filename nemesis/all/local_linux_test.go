@@ -150,6 +150,7 @@ func TestLocal(t *testing.T) {
 
 // onLocal runs one step on a new cluster, looks while it acts and after it.
 func onLocal(t *testing.T, spec string, opts map[string]string, bit func(lab) bool) {
+	t.Helper()
 	c, err := local.New(local.Config{
 		Names: local.Names(3), Ports: localtest.Ports(), Framed: true,
 		Command: localtest.Command(localtest.Node), Dir: t.TempDir(), Seed: 1,
@@ -157,12 +158,12 @@ func onLocal(t *testing.T, spec string, opts map[string]string, bit func(lab) bo
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := c.Up(t.Context()); err != nil {
+	if err = c.Up(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	defer func() {
-		if err := c.Down(t.Context()); err != nil {
-			t.Error(err)
+		if down := c.Down(t.Context()); down != nil {
+			t.Error(down)
 		}
 	}()
 	l := lab{t, c, map[string]int{}}

@@ -53,7 +53,8 @@ type task struct {
 }
 
 type deadline struct {
-	context.Context
+	context.Context //nolint:containedctx // it is one
+
 	at      time.Duration
 	cancel  context.CancelFunc
 	expired bool

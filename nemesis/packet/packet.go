@@ -4,6 +4,7 @@ package packet
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -58,13 +59,13 @@ func deck(nodes int, leader bool) []string {
 
 func check(_ string, nodes int) error {
 	if nodes < 2 {
-		return fmt.Errorf("a single node has no links; use at least 2 with --nodes")
+		return errors.New("a single node has no links; use at least 2 with --nodes")
 	}
 	return nil
 }
 
-func chance(name, doc, value string) options.Option {
-	return options.Option{Name: name, Doc: doc, Kind: options.Float, Default: value, Min: "0.001", Max: "1"}
+func chance(value string) options.Option {
+	return options.Option{Name: "p", Doc: "probability", Kind: options.Float, Default: value, Min: "0.001", Max: "1"}
 }
 
 func effects() []effect {
@@ -85,21 +86,21 @@ func effects() []effect {
 		},
 		{
 			name: "loss", doc: "some of what is sent over a link is lost", color: "#54a24b",
-			options: []options.Option{chance("p", "probability", "0.2")},
+			options: []options.Option{chance("0.2")},
 			shape:   func(v options.Values) cluster.Shape { return cluster.Shape{Loss: v.Float("p")} },
 			probes:  func(s cluster.Shape) cluster.Probes { return enough(s.Loss) },
 			shows:   func(_ cluster.Shape, q cluster.Quality) bool { return q.Received < q.Sent },
 		},
 		{
 			name: "duplicate", doc: "some of what is sent over a link arrives twice", color: "#88d27a",
-			options: []options.Option{chance("p", "probability", "0.2")},
+			options: []options.Option{chance("0.2")},
 			shape:   func(v options.Values) cluster.Shape { return cluster.Shape{Duplicate: v.Float("p")} },
 			probes:  func(s cluster.Shape) cluster.Probes { return enough(s.Duplicate) },
 			shows:   func(_ cluster.Shape, q cluster.Quality) bool { return q.Duplicated > 0 },
 		},
 		{
 			name: "reorder", doc: "some of what is sent over a link is overtaken by what comes after", color: "#439894",
-			options: []options.Option{chance("p", "probability", "0.2")},
+			options: []options.Option{chance("0.2")},
 			shape:   func(v options.Values) cluster.Shape { return cluster.Shape{Reorder: v.Float("p")} },
 			probes: func(s cluster.Shape) cluster.Probes {
 				p := enough(s.Reorder)
@@ -110,7 +111,7 @@ func effects() []effect {
 		},
 		{
 			name: "corrupt", doc: "a bit of some of what is sent over a link is flipped; shows as loss where the transport has checksums", color: "#d67195",
-			options: []options.Option{chance("p", "probability", "0.05")},
+			options: []options.Option{chance("0.05")},
 			shape:   func(v options.Values) cluster.Shape { return cluster.Shape{Corrupt: v.Float("p")} },
 			probes:  func(s cluster.Shape) cluster.Probes { return enough(s.Corrupt) },
 			shows: func(_ cluster.Shape, q cluster.Quality) bool {

@@ -3,6 +3,7 @@ package partition
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -72,7 +73,7 @@ func check(arg string, nodes int) error {
 		least = 3
 	}
 	if g := nemesis.Groups(arg); len(g) == 1 && len(g[0]) == nodes && nodes > 1 {
-		return fmt.Errorf("these are all nodes; name those of one side, or groups such as n1|n2+n3")
+		return errors.New("these are all nodes; name those of one side, or groups such as n1|n2+n3")
 	}
 	if nodes < least {
 		return fmt.Errorf("needs at least %d nodes, not %d; use --nodes", least, nodes)

@@ -69,9 +69,9 @@ func (d *reader) at(n *yaml.Node, format string, args ...any) error {
 // better what is wrong with it.
 func (d *reader) document(b []byte) (*yaml.Node, error) {
 	if t := bytes.TrimSpace(b); len(t) > 0 && t[0] == '{' {
-		var any json.RawMessage
+		var raw json.RawMessage
 		var syntax *json.SyntaxError
-		err := json.Unmarshal(b, &any)
+		err := json.Unmarshal(b, &raw)
 		if errors.As(err, &syntax) && strings.HasSuffix(d.name, ".json") {
 			line := 1 + bytes.Count(b[:syntax.Offset], []byte("\n"))
 			column := int(syntax.Offset) - (1 + bytes.LastIndexByte(b[:syntax.Offset], '\n'))

@@ -12,10 +12,8 @@ import (
 	"github.com/faultline-dev/faultline/nemesis/planfile"
 )
 
-var nodes = []string{"n1", "n2", "n3"} //nolint:gochecknoglobals // constant
-
 func read(name, text string) (nemesis.Plan, error) {
-	return planfile.Read(name, strings.NewReader(text), all.All(), nodes)
+	return planfile.Read(name, strings.NewReader(text), all.All(), []string{"n1", "n2", "n3"})
 }
 
 const example = `# a plan

@@ -111,8 +111,8 @@ func (r *restarts) Drive(ctx context.Context, until time.Duration) error {
 		step = (until - rt.Now()) / time.Duration(n+1)
 	}
 	for at := rt.Now() + step; step > 0 && at+r.down <= until; at = max(at+step, rt.Now()) {
-		if rt.Sleep(ctx, at-rt.Now()) != nil {
-			return nil
+		if err := rt.Sleep(ctx, at-rt.Now()); err != nil {
+			return err
 		}
 		nodes := r.choice.Nodes
 		if r.every == 0 {
