@@ -239,9 +239,10 @@ func (l *line) clock(ctx context.Context) {
 
 // release lets out all that is due at now; it returns when to look again.
 func (l *line) release(now time.Time) time.Duration {
-	epoch := l.w.now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	// Read under the lock: what is submitted later may be of a later epoch.
+	epoch := l.w.now()
 	for len(l.waiting) > 0 {
 		if it := l.waiting[0]; it.epoch == epoch && it.due.After(now) {
 			return it.due.Sub(now)
