@@ -183,3 +183,39 @@ var errSkipped = errors.New("skipped")
 func (e *Env) deadline(ctx context.Context) (context.Context, context.CancelFunc) {
 	return e.Runtime.WithTimeout(ctx, e.Timeout)
 }
+
+// Offer says whether a cluster can do a fault with one of its arguments.
+type Offer struct {
+	Fault string `json:"fault"`
+	Arg   string `json:"arg,omitempty"`
+	Doc   string `json:"doc"`
+	// Why not, in words; empty for a fault that is possible.
+	Why string `json:"why,omitempty"`
+}
+
+// Offers are all faults with all their words, for a table of what a world can do.
+// The cluster need not be up. Faults that are only planned are among them.
+func Offers(faults []Fault, c cluster.Cluster) []Offer {
+	var offers []Offer
+	for _, f := range faults {
+		args := f.Args
+		if len(args) == 0 {
+			args = []Arg{{Doc: f.Doc}}
+		}
+		for _, a := range args {
+			o := Offer{Fault: f.Name, Arg: a.Name, Doc: a.Doc}
+			if f.Needs != nil {
+				if err := f.Needs(c, a.Name, nil); err != nil {
+					o.Why = err.Error()
+				}
+			}
+			offers = append(offers, o)
+		}
+	}
+	for _, l := range Later() {
+		if _, err := Find(faults, l.Name); err != nil {
+			offers = append(offers, Offer{Fault: l.Name, Why: l.Doc})
+		}
+	}
+	return offers
+}

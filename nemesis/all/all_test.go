@@ -362,3 +362,20 @@ func TestEdit(t *testing.T) {
 		t.Errorf("%+v", p)
 	}
 }
+
+// bare has no powers.
+type bare struct{ cluster.Cluster }
+
+func TestOffers(t *testing.T) {
+	for _, o := range nemesis.Offers(all.All(), bare{}) {
+		if possible := o.Fault == "pause" && o.Arg == cluster.Clients; (o.Why == "") != possible {
+			t.Errorf("a cluster without powers: %+v", o)
+		}
+	}
+	for _, o := range nemesis.Offers(all.All(), nemesistest.NewCluster(nil, 3, 1)) {
+		later := o.Fault == "clock" || o.Fault == "disk" || o.Fault == "member"
+		if (o.Why == "") == later {
+			t.Errorf("a cluster with all powers: %+v", o)
+		}
+	}
+}
