@@ -274,6 +274,15 @@ func logTail(ctx context.Context, e *client.Client, id string) string {
 	return "  " + strings.ReplaceAll(text, "\n", "\n  ")
 }
 
+// Tail is the end of the logs of a node's system, for people.
+func (c *Cluster) Tail(ctx context.Context, node string) string {
+	p, err := c.pod(node)
+	if err != nil {
+		return "  (" + err.Error() + ")"
+	}
+	return c.tail(ctx, p)
+}
+
 // tail is the end of the logs of a node's system.
 func (c *Cluster) tail(ctx context.Context, p *pod) string {
 	var out []string
