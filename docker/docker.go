@@ -66,7 +66,7 @@ const (
 )
 
 // Cluster is a cluster in containers. It is a cluster.Cluster with the powers
-// Killer, Pauser, Observer, Network, Shaper and Logs.
+// Killer, Pauser, Observer, Network, Shaper, Meter and Logs.
 type Cluster struct {
 	cfg   Config
 	owner Owner
@@ -92,6 +92,7 @@ var (
 	_ cluster.Observer = (*Cluster)(nil)
 	_ cluster.Network  = (*Cluster)(nil)
 	_ cluster.Shaper   = (*Cluster)(nil)
+	_ cluster.Meter    = (*Cluster)(nil)
 	_ cluster.Logs     = (*Cluster)(nil)
 )
 

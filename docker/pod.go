@@ -181,7 +181,7 @@ func (c *Cluster) address(ctx context.Context, p *pod, probePort string) error {
 		return err
 	}
 	if p.udp, err = net.DialUDP("udp4", nil, to); err == nil {
-		_, err = p.udp.Write([]byte("{}")) // so that the agent knows the way back
+		_, err = p.udp.Write(agent.Datagram{}.Encode(0)) // so that the agent knows the way back
 	}
 	return err
 }

@@ -1,11 +1,18 @@
 package docker_test
 
 import (
+	"io"
+	"math"
+	"net"
+	"net/http"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/faultline-dev/faultline/cluster"
 	"github.com/faultline-dev/faultline/docker"
+	"github.com/faultline-dev/faultline/docker/agent"
 )
 
 func shapes(t *testing.T, c *docker.Cluster) {
@@ -19,4 +26,117 @@ func shapes(t *testing.T, c *docker.Cluster) {
 		t.Fatal(err)
 	}
 	t.Logf("this kernel: %v", f)
+	if f[agent.FeatureLoss] == "" {
+		t.Run("loss", func(t *testing.T) { lossy(t, c) })
+	}
+	if f[agent.FeatureQueue] == "" {
+		t.Run("delay", func(t *testing.T) { delayed(t, c) })
+		t.Run("rate", func(t *testing.T) { limited(t, c) })
+		t.Run("reorder", func(t *testing.T) { reordered(t, c) })
+	}
+}
+
+func measured(t *testing.T, c *docker.Cluster, p cluster.Probes, l cluster.Link) cluster.Quality {
+	t.Helper()
+	q, err := c.Measure(t.Context(), []cluster.Link{l}, p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%s: %+v", l, q[l])
+	return q[l]
+}
+
+func shape(t *testing.T, c *docker.Cluster, s cluster.Shape, links ...cluster.Link) {
+	t.Helper()
+	if err := c.Shape(t.Context(), "shape", links, s); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func lossy(t *testing.T, c *docker.Cluster) {
+	const loss = 0.2
+	p := cluster.Probes{Count: 2000, Size: 64, Every: 200 * time.Microsecond}
+	there, back := link("n1", "n2"), link("n2", "n1")
+	shape(t, c, cluster.Shape{Loss: loss}, there)
+	if q := measured(t, c, p, there); math.Abs(1-float64(q.Received)/float64(q.Sent)-loss) > 0.03 {
+		t.Errorf("%d of %d arrived, with a loss of %v", q.Received, q.Sent, loss)
+	}
+	if q := measured(t, c, p, back); q.Received != q.Sent {
+		t.Errorf("the way back lost %d", q.Sent-q.Received)
+	}
+	mend(t, c, "shape")
+	if q := measured(t, c, p, there); q.Received != q.Sent {
+		t.Errorf("after mending %d were lost", q.Sent-q.Received)
+	}
+}
+
+func delayed(t *testing.T, c *docker.Cluster) {
+	const delay = 50 * time.Millisecond
+	p := cluster.Probes{Count: 200, Size: 64, Every: time.Millisecond}
+	l := link("n1", "n2")
+	shape(t, c, cluster.Shape{Delay: delay, Jitter: 5 * time.Millisecond / 3}, l)
+	if q := measured(t, c, p, l); q.Received != q.Sent || (q.Delay-delay).Abs() > delay/10 {
+		t.Errorf("median %v, asked for %v; %d of %d arrived", q.Delay, delay, q.Received, q.Sent)
+	}
+	mend(t, c, "shape")
+	if q := measured(t, c, p, l); q.Delay > delay/10 {
+		t.Errorf("after mending still %v", q.Delay)
+	}
+	// From outside: requests to the node take so much longer.
+	in := link(cluster.Clients, "n2")
+	url := "http://" + c.Nodes()[1].Ports["client"] + "/"
+	bare := roundTrip(t, url)
+	shape(t, c, cluster.Shape{Delay: delay}, in)
+	slow := roundTrip(t, url)
+	mend(t, c, "shape")
+	t.Logf("a request takes %v, delayed %v", bare, slow)
+	if d := slow - bare; (d - delay).Abs() > delay/5 {
+		t.Errorf("a request takes %v longer, asked for %v", d, delay)
+	}
+}
+
+// roundTrip is the median time of a request over an open connection.
+func roundTrip(t *testing.T, url string) time.Duration {
+	t.Helper()
+	h := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DialContext: (&net.Dialer{}).DialContext}}
+	defer h.CloseIdleConnections()
+	var took []time.Duration
+	for range 11 {
+		start := time.Now()
+		r, err := h.Get(url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.Copy(io.Discard, r.Body) // so that the connection is used again
+		_ = r.Body.Close()
+		took = append(took, time.Since(start))
+	}
+	slices.Sort(took)
+	return took[5]
+}
+
+func limited(t *testing.T, c *docker.Cluster) {
+	const rate = 1_000_000
+	l := link("n1", "n2")
+	shape(t, c, cluster.Shape{Rate: rate}, l)
+	// Twice as much as fits, for a second.
+	q := measured(t, c, cluster.Probes{Count: 250, Size: 1000, Every: 4 * time.Millisecond}, l)
+	mend(t, c, "shape")
+	if math.Abs(float64(q.Rate)/rate-1) > 0.15 {
+		t.Errorf("%d bits a second passed, asked for %d", q.Rate, rate)
+	}
+	free := measured(t, c, cluster.Probes{Count: 250, Size: 1000, Every: time.Millisecond}, l)
+	if free.Received != free.Sent || free.Rate < 4*rate {
+		t.Errorf("after mending %+v", free)
+	}
+}
+
+func reordered(t *testing.T, c *docker.Cluster) {
+	l := link("n1", "n2")
+	shape(t, c, cluster.Shape{Delay: 10 * time.Millisecond, Reorder: 0.1}, l)
+	q := measured(t, c, cluster.Probes{Count: 500, Size: 64, Every: time.Millisecond}, l)
+	mend(t, c, "shape")
+	if q.Received != q.Sent || q.Reordered == 0 {
+		t.Errorf("%+v", q)
+	}
 }

@@ -125,7 +125,7 @@ func (a *Agent) answer(line []byte) Response {
 func (a *Agent) do(q Request, r *Response) error {
 	switch q.Op {
 	case OpSend:
-		return a.probe.send(q.Token, q.Addrs, q.Count)
+		return a.probe.send(q.Token, q.Addrs, q.Probes)
 	case OpCount:
 		r.Counts = a.probe.count(q.Token)
 		return nil

@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -9,25 +8,19 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/faultline-dev/faultline/cluster"
 )
 
 const (
-	// gap is between two datagrams of one token.
-	gap = 10 * time.Millisecond
 	// maxTokens bounds what is remembered; the oldest goes first.
 	maxTokens = 128
 	// maxCount bounds what one request sends.
-	maxCount = 10_000
+	maxCount = 100_000
 	// alive is how often the harness' address is told that it is remembered: the
 	// engine forgets the way back to it after 90 s of silence.
 	alive = 20 * time.Second
 )
-
-// Datagram is what probes send.
-type Datagram struct {
-	Token string `json:"token"`
-	Seq   int    `json:"seq"`
-}
 
 // probe counts numbered datagrams, so that what passes a link is known by who
 // receives, in each direction apart.
@@ -40,7 +33,7 @@ type probe struct {
 	peers  []string
 	client netip.AddrPort // where the harness sent from last
 	tokens []string
-	counts map[string]map[string]int // by token, then sender
+	counts map[string]map[string]*Tally // by token, then sender
 }
 
 func listen() (*probe, error) {
@@ -48,7 +41,8 @@ func listen() (*probe, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &probe{conn: conn, done: make(chan struct{}), counts: map[string]map[string]int{}}
+	roomy(conn)
+	p := &probe{conn: conn, done: make(chan struct{}), counts: map[string]map[string]*Tally{}}
 	p.wg.Go(p.receive)
 	p.wg.Go(p.keepAlive)
 	return p, nil
@@ -67,22 +61,24 @@ func (p *probe) setPeers(addrs []string) {
 }
 
 func (p *probe) receive() {
-	b := make([]byte, 2048)
+	b := make([]byte, 1<<16)
 	for {
 		n, from, err := p.conn.ReadFromUDPAddrPort(b)
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
-		var d Datagram
-		if err != nil || json.Unmarshal(b[:n], &d) != nil {
+		if err != nil {
 			continue
 		}
-		p.note(from, d.Token)
+		if d, ok := DecodeDatagram(b[:n]); ok {
+			p.note(from, d, n)
+		}
 	}
 }
 
 // note counts a datagram. One without a token only tells where the harness is.
-func (p *probe) note(from netip.AddrPort, token string) {
+func (p *probe) note(from netip.AddrPort, d Datagram, size int) {
+	now, token := time.Now(), d.Token
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	who := from.Addr().Unmap().String()
@@ -98,25 +94,28 @@ func (p *probe) note(from netip.AddrPort, token string) {
 			p.tokens = p.tokens[1:]
 		}
 		p.tokens = append(p.tokens, token)
-		p.counts[token] = map[string]int{}
+		p.counts[token] = map[string]*Tally{}
 	}
-	p.counts[token][who]++
+	if p.counts[token][who] == nil {
+		p.counts[token][who] = &Tally{}
+	}
+	p.counts[token][who].Add(d, size, now)
 }
 
-func (p *probe) count(token string) map[string]int {
+func (p *probe) count(token string) map[string]cluster.Quality {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	out := map[string]int{}
-	for who, n := range p.counts[token] {
-		out[who] = n
+	out := map[string]cluster.Quality{}
+	for who, t := range p.counts[token] {
+		out[who] = t.Quality()
 	}
 	return out
 }
 
-// send sends n datagrams to each address, spread over n gaps, in the background.
-func (p *probe) send(token string, addrs []string, n int) error {
-	if n > maxCount {
-		return fmt.Errorf("%d datagrams are more than %d", n, maxCount)
+// send sends datagrams to each address, in the background.
+func (p *probe) send(token string, addrs []string, probes cluster.Probes) error {
+	if probes.Count > maxCount {
+		return fmt.Errorf("%d datagrams are more than %d", probes.Count, maxCount)
 	}
 	var to []netip.AddrPort
 	for _, a := range addrs {
@@ -129,23 +128,30 @@ func (p *probe) send(token string, addrs []string, n int) error {
 		}
 	}
 	p.wg.Go(func() {
-		for seq := range n {
-			b, err := json.Marshal(Datagram{token, seq})
-			if err != nil {
-				return
-			}
+		Paced(p.done, probes, func(seq int) {
+			b := Datagram{token, seq, time.Now().UnixNano()}.Encode(probes.Size)
 			for _, dst := range to {
 				// A cut way out refuses the packet here: not received is what counts.
 				_, _ = p.conn.WriteToUDPAddrPort(b, dst)
 			}
-			select {
-			case <-p.done:
-				return
-			case <-time.After(gap):
-			}
-		}
+		})
 	})
 	return nil
+}
+
+// Paced calls send for each probe at its time, until done is closed.
+func Paced(done <-chan struct{}, p cluster.Probes, send func(seq int)) {
+	start := time.Now()
+	for seq := range p.Count {
+		if wait := time.Until(start.Add(time.Duration(seq) * p.Every)); wait > 0 {
+			select {
+			case <-done:
+				return
+			case <-time.After(wait):
+			}
+		}
+		send(seq)
+	}
 }
 
 // resolve is where a datagram for addr goes; invalid for a harness that was never
@@ -170,7 +176,7 @@ func (p *probe) keepAlive() {
 		case <-t.C:
 		}
 		if dst, err := p.resolve(Clients); err == nil && dst.IsValid() {
-			_, _ = p.conn.WriteToUDPAddrPort([]byte("{}"), dst)
+			_, _ = p.conn.WriteToUDPAddrPort(Datagram{}.Encode(0), dst)
 		}
 	}
 }

@@ -5,7 +5,11 @@
 // so a harness that dies leaves no rule behind.
 package agent
 
-import "time"
+import (
+	"time"
+
+	"github.com/faultline-dev/faultline/cluster"
+)
 
 // Clients stands for every address that is no node's: the harness' own side.
 const Clients = "clients"
@@ -20,8 +24,8 @@ const (
 	OpShape    = "shape"    // degrade what comes from In and what goes to Out, under ID
 	OpMend     = "mend"     // take back ID
 	OpHeal     = "heal"     // take back everything
-	OpSend     = "send"     // send Count datagrams marked Token to each of Addrs
-	OpCount    = "count"    // how many marked Token came from whom
+	OpSend     = "send"     // send Probes marked Token to each of Addrs
+	OpCount    = "count"    // what marked Token came from whom
 	OpFeatures = "features" // what this kernel can do
 )
 
@@ -35,8 +39,9 @@ type Request struct {
 	Out   []string `json:"out,omitempty"`
 	Addrs []string `json:"addrs,omitempty"`
 	Token string   `json:"token,omitempty"`
-	Count int      `json:"count,omitempty"`
-	Shape Shape    `json:"shape,omitzero"`
+	// Probes are what OpSend sends to each of Addrs.
+	Probes cluster.Probes `json:"probes,omitzero"`
+	Shape  Shape          `json:"shape,omitzero"`
 }
 
 // Shape is how a link is degraded.
@@ -52,8 +57,8 @@ type Shape struct {
 type Response struct {
 	N     int    `json:"n"`
 	Error string `json:"error,omitempty"`
-	// Counts are the datagrams received, by the sender's address or Clients.
-	Counts map[string]int `json:"counts,omitempty"`
+	// Counts are what was received, by the sender's address or Clients.
+	Counts map[string]cluster.Quality `json:"counts,omitempty"`
 	// Features maps what was probed to "" or the reason why it cannot be done.
 	Features map[string]string `json:"features,omitempty"`
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/florianl/go-nfqueue/v2"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -22,7 +23,7 @@ const (
 	// header is how much of a packet is needed: addresses and length.
 	header = 20
 	// backlog is how much a rate limit holds back before it drops.
-	backlog = 200 * time.Millisecond
+	backlog = 500 * time.Millisecond
 )
 
 // queue holds packets back in user space, which works on kernels without netem.
@@ -229,6 +230,18 @@ func (q *queue) release(ctx context.Context) {
 		case <-q.wake:
 		}
 	}
+}
+
+// roomy lets a socket hold a burst while this process does not run, so that only
+// the link loses datagrams. It needs NET_ADMIN, and does without.
+func roomy(conn *net.UDPConn) {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return
+	}
+	_ = raw.Control(func(fd uintptr) {
+		_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, readBuffer)
+	})
 }
 
 // qdiscs says why the kernel's own emulator and token bucket cannot be used.
