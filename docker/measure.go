@@ -16,7 +16,7 @@ import (
 const (
 	// lag is how long a measurement waits for what was sent last, beyond the delays
 	// that shapes ask for.
-	lag  = 150 * time.Millisecond
+	lag  = 250 * time.Millisecond
 	poll = 5 * time.Millisecond
 	// minProbe is the smallest datagram.
 	minProbe = 16

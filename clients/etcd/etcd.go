@@ -28,6 +28,8 @@ import (
 	"sync"
 	"time"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
 	"github.com/faultline-dev/faultline/clients"
 	"github.com/faultline-dev/faultline/cluster"
 	"github.com/faultline-dev/faultline/options"
@@ -166,7 +168,8 @@ func leads(ctx context.Context, t clients.Target) (bool, uint64, error) {
 		return false, 0, err
 	}
 	defer c.Close()
-	s, err := c.driver.Status(ctx, t.Node.Ports[clientPort])
+	// Over our own connection: the driver's Status would dial another.
+	s, err := pb.NewMaintenanceClient(c.driver.ActiveConnection()).Status(ctx, &pb.StatusRequest{})
 	if err != nil {
 		return false, 0, fmt.Errorf("etcd: status of %s: %w", t.Node.Name, err)
 	}

@@ -1,0 +1,69 @@
+package etcd_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/faultline-dev/faultline/clients"
+	"github.com/faultline-dev/faultline/clients/clienttest"
+	"github.com/faultline-dev/faultline/clients/etcd"
+	"github.com/faultline-dev/faultline/docker/dockertest"
+	"github.com/faultline-dev/faultline/history"
+)
+
+func kit() clienttest.Kit {
+	return clienttest.Kit{
+		System: etcd.System(),
+		Write: func(ctx context.Context, c clients.Client, key string, v int64) error {
+			_, err := c.(*etcd.Client).Write(ctx, key, v)
+			return err
+		},
+		Read: func(ctx context.Context, c clients.Client, key string) (any, error) {
+			r, err := c.(*etcd.Client).Read(ctx, key)
+			return r.Value, err
+		},
+	}
+}
+
+func TestOpen(t *testing.T) { clienttest.Open(t, kit()) }
+
+func TestIntegrationConformance(t *testing.T) { clienttest.Run(t, kit()) }
+
+func TestIntegrationRegister(t *testing.T) {
+	c, opts := dockertest.Up(t, etcd.System(), 1, nil, "")
+	s, err := etcd.Open(t.Context(), clients.Target{Node: c.Nodes()[0], Cluster: c, Options: opts})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	ctx := t.Context()
+	if r, err := s.Read(ctx, "k"); err != nil || r.Value != nil || r.Version != 0 {
+		t.Errorf("an absent key: %+v, %v", r, err)
+	}
+	if r, err := s.CAS(ctx, "k", int64(1), int64(2)); history.TypeOf(err) != history.Fail || r.Observed == nil || r.Observed.Value != nil {
+		t.Errorf("a compare-and-set of an absent key: %+v, %v", r, err)
+	}
+	first, err := s.CAS(ctx, "k", nil, int64(1))
+	if err != nil || first.Version == 0 {
+		t.Errorf("a compare-and-set from nothing: %+v, %v", first, err)
+	}
+	w, err := s.Write(ctx, "k", int64(-7))
+	if err != nil || w.Version <= first.Version {
+		t.Errorf("a write: %+v, %v", w, err)
+	}
+	if r, err := s.Read(ctx, "k"); err != nil || r.Value != int64(-7) || r.Version != w.Version {
+		t.Errorf("a read: %+v, %v; written as %+v", r, err, w)
+	}
+	if r, err := s.CAS(ctx, "k", int64(3), int64(4)); history.TypeOf(err) != history.Fail || r.Observed == nil || r.Observed.Value != int64(-7) || r.Version != w.Version {
+		t.Errorf("a compare-and-set of another value: %+v, %v", r, err)
+	}
+	if _, err := s.CAS(ctx, "k", int64(-7), int64(8)); err != nil {
+		t.Error(err)
+	}
+	if _, err := s.Write(ctx, "k", "text"); history.TypeOf(err) != history.Fail {
+		t.Errorf("writing text: %v", err)
+	}
+	if who, err := etcd.System().Leader(ctx, c, opts); err != nil || who != "n1" {
+		t.Errorf("the leader is %q, %v", who, err)
+	}
+}
