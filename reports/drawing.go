@@ -37,7 +37,7 @@ type drawing struct {
 	Axis   string // y of the axis
 	Left   string // x of its left end
 	Right  string
-	Has    struct{ Open, Arrow, Impossible bool }
+	Has    struct{ Open, Arrow, Impossible, Hold, Read, Write bool }
 }
 
 type drawnRow struct{ Name, Node, NameY, NodeY, Line string }
@@ -50,6 +50,7 @@ type drawnBar struct {
 	Title                        string
 	Open, Culprit                bool
 	MarkY                        string
+	Held, HeldW                  string // where a hold begins, "" for none, and its width
 }
 
 type drawnArrow struct {
@@ -63,7 +64,10 @@ type drawnBand struct {
 	Color                 int
 }
 
-type drawnTick struct{ X, Text string }
+type drawnTick struct {
+	X, Text string
+	Last    bool // ends at X
+}
 
 func px(f float64) string { return fmt.Sprintf("%.1f", f) }
 
@@ -212,7 +216,19 @@ func (p *plan) drawBars(d *drawing) {
 		if o.Type == history.Fail {
 			class += " failed"
 		}
+		held, heldW := "", ""
+		if o.held > o.Return {
+			held, heldW = px(end), px(p.x[p.at(o.held)]-end)
+			d.Has.Hold = true
+		}
+		switch kindOf(o.F) {
+		case "read":
+			d.Has.Read = true
+		case "write":
+			d.Has.Write = true
+		}
 		d.Bars = append(d.Bars, drawnBar{
+			Held: held, HeldW: heldW,
 			X: px(x), Y: px(y), W: px(end - x), H: px(drawBar), TextY: px(y - 7),
 			End: px(end - 9), EndY: px(y + 11), MarkY: px(y + drawBar + 13),
 			Label: asked(o.Operation), Result: came(o.Operation), Class: class, Index: o.Index,
@@ -318,7 +334,7 @@ func (p *plan) drawTicks(d *drawing) {
 		if i == 0 {
 			text = clock(m)
 		}
-		d.Ticks = append(d.Ticks, drawnTick{px(p.x[i]), text})
+		d.Ticks = append(d.Ticks, drawnTick{px(p.x[i]), text, p.x[i] > p.right-drawTickGap/2})
 		next = p.x[i] + drawTickGap
 	}
 }

@@ -62,6 +62,7 @@ type page struct {
 	Nodes, Kinds                       []countRow
 	Recovery                           []recoveryRow
 	Ladder                             []rung
+	Staleness                          []fact
 	Checks                             []pageCheck
 	Files                              []string
 	Footer                             string
@@ -163,7 +164,7 @@ func WriteHTML(w io.Writer, s Source) error {
 func newPage(s Source) *page {
 	r := s.Results
 	p := &page{
-		src: s, R: r, Class: r.Verdict.String(), Word: r.Verdict.String(), Sentence: Sentence(r),
+		src: s, R: r, Class: r.Verdict.String(), Word: r.Verdict.String(), Sentence: unbroken(r),
 		Style: template.CSS(indexStyle), Script: template.JS(indexScript), //nolint:gosec // our own files
 		colors: faultColors(r.Faults), Files: s.Files, HistoryFile: HistoryFile, Footer: footer(s),
 	}
@@ -184,6 +185,16 @@ func newPage(s Source) *page {
 		p.Objects = newObjects(s.History, r, p.length)
 	}
 	return p
+}
+
+// unbroken is the verdict's sentence with the names of anomalies kept together at
+// the end of a line.
+func unbroken(r Results) string {
+	s := Sentence(r)
+	for name := range r.AnomalyCounts() {
+		s = strings.ReplaceAll(s, name, strings.ReplaceAll(name, "-", "\u2011"))
+	}
+	return s
 }
 
 func footer(s Source) string {
@@ -311,7 +322,7 @@ func (p *page) anomalies() {
 			break
 		}
 		ops := strings.Trim(fmt.Sprint(a.Ops), "[]")
-		p.More = append(p.More, pageAnomaly{No: i + pageAnomalies + 1, Name: a.Name, Key: a.Key, Explain: a.Explain,
+		p.More = append(p.More, pageAnomaly{No: i + pageAnomalies + 1, Name: a.Name, Key: a.Key, Explain: upper(a.Explain),
 			Ops: []opRow{{Asked: clip(ops, 60)}}})
 	}
 	if n := len(p.R.Anomalies) - pageAnomalies; n > 0 {
@@ -327,7 +338,7 @@ func (p *page) anomalies() {
 
 func (p *page) anomaly(a Anomaly, no int) pageAnomaly {
 	w := newWitness(p.src.History, a, no)
-	x := pageAnomaly{No: no, Name: a.Name, Key: a.Key, Explain: a.Explain, Drawing: w.draw(p.R.Faults, p.colors)}
+	x := pageAnomaly{No: no, Name: a.Name, Key: a.Key, Explain: upper(a.Explain), Drawing: w.draw(p.R.Faults, p.colors)}
 	if len(w.spans) == 0 {
 		x.Left = "The history beside this page does not have the operations of the witness."
 		return x
@@ -336,7 +347,11 @@ func (p *page) anomaly(a Anomaly, no int) pageAnomaly {
 		x.Left = plural(w.left, "more operation") + " of the witness, not shown here"
 	}
 	x.window = window{w.from, w.to}
-	x.When = "at " + clock(w.to) + " of the run"
+	at := w.to
+	if a.Time > 0 {
+		at = a.Time
+	}
+	x.When = "at " + clock(at) + " of the run"
 	x.States = p.states(w.from, w.to)
 	for _, s := range w.spans {
 		row := opRow{
@@ -549,6 +564,9 @@ func (p *page) checks() {
 		}
 		for _, k := range slices.Sorted(maps.Keys(c.Figures)) {
 			x.Figures = append(x.Figures, figure(k, c.Figures[k]))
+			if strings.HasPrefix(k, "stale") {
+				p.Staleness = append(p.Staleness, figure(k, c.Figures[k]))
+			}
 		}
 		p.Checks = append(p.Checks, x)
 	}

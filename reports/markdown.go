@@ -27,7 +27,7 @@ func WriteSummary(w io.Writer, r Results) error {
 		if a.Key != "" {
 			fmt.Fprintf(&b, " on %s", md(a.Key))
 		}
-		fmt.Fprintf(&b, "  \n%s\n", md(a.Explain))
+		fmt.Fprintf(&b, "  \n%s\n", md(upper(a.Explain)))
 	}
 	if len(r.Power.Missing) > 0 {
 		b.WriteString("\nWhat the run lacked:\n\n")
@@ -141,7 +141,7 @@ func WriteAnnotations(w io.Writer, r Results) error {
 		if a.Key != "" {
 			title += " on " + a.Key
 		}
-		line("error", title, a.Explain+"\nreproduce: "+r.Reproduce)
+		line("error", title, upper(a.Explain)+"\nreproduce: "+r.Reproduce)
 	}
 	switch {
 	case r.Error != "":

@@ -214,16 +214,141 @@ func staleRead(s *synth, r *Results) {
 	r.Ladder = map[string]checker.Verdict{"linearizable": checker.Invalid, "sequential": checker.Valid, "causal": checker.Valid, "eventual": checker.Valid}
 }
 
+// planted adds an invocation and its completion as they are given.
+func (s *synth) planted(process int, node string, from, to time.Duration, inv, ret history.Op) {
+	inv.Time, inv.Process, inv.Type, inv.Node = from, history.Process(process), history.Invoke, node
+	ret.Time, ret.Process, ret.Node, ret.F, ret.Key = to, inv.Process, node, inv.F, inv.Key
+	s.events = append(s.events, inv, ret)
+}
+
+// invalid sets the verdict with its one anomaly.
+func (r *Results) invalid(a checker.Anomaly) {
+	r.Verdict = checker.Invalid
+	r.Anomalies = []Anomaly{{Checker: "planted", Anomaly: a}}
+}
+
+// holds plants holds of a lock by three processes; the second believes to hold it
+// while it is paused for longer than its lease.
+func holds(s *synth, pause time.Duration) {
+	s.events = slices.DeleteFunc(s.events, func(op history.Op) bool { return op.Process != history.Nemesis })
+	at := 100 * time.Millisecond
+	for i := range 60 {
+		who := 900000 + i%3
+		lease := map[string]any{"owner": fmt.Sprintf("session-%d", i%3), "token": int64(i + 1), "lease_ns": int64(200 * time.Millisecond)}
+		hold := 120 * time.Millisecond
+		if i == 20 {
+			hold += pause
+		}
+		s.planted(who, fmt.Sprintf("n%d", i%3+1), at, at+5*time.Millisecond, history.Op{F: "acquire", Key: "lock"}, history.Op{Type: history.OK, Value: lease})
+		s.planted(who, fmt.Sprintf("n%d", i%3+1), at+hold, at+hold+4*time.Millisecond, history.Op{F: "release", Key: "lock"}, history.Op{Type: history.OK})
+		at += 150 * time.Millisecond
+	}
+}
+
+func doubleHold(s *synth, r *Results) {
+	holds(s, 140*time.Millisecond)
+	r.Workload, r.Nemesis = "lock", []string{"pause:clients"}
+	r.invalid(checker.Anomaly{
+		Name: "double-hold", Key: "lock", Time: 3255 * time.Millisecond, Ops: []int{900002, 900000},
+		Explain: "session-2 and session-0 held lock at the same time for 105 ms: session-2 was granted it for 200 ms at 3.105 s and released it only at 3.360 s, while session-0 had been granted it at 3.255 s.",
+	})
+}
+
+func naiveLock(s *synth, r *Results) {
+	holds(s, 90*time.Millisecond)
+	r.Workload, r.Nemesis = "lock", []string{"none"}
+	s.events = slices.DeleteFunc(s.events, func(op history.Op) bool { return op.Process == history.Nemesis })
+	r.invalid(checker.Anomaly{
+		Name: "double-hold", Key: "lock", Time: 3255 * time.Millisecond, Ops: []int{900002, 900000},
+		Explain: "session-2 took an error for success: session-0 was granted lock at 3.255 s while session-2 believed to hold it until 3.310 s.",
+	})
+}
+
+func expiredRead(s *synth, r *Results) {
+	s.events = slices.DeleteFunc(s.events, func(op history.Op) bool { return op.Process != history.Nemesis })
+	ms := time.Millisecond
+	for i := range 12 {
+		at := time.Duration(i)*700*ms + 50*ms
+		s.planted(900001, "n1", at, at+6*ms, history.Op{F: "set", Key: "session", Value: map[string]any{"v": int64(i), "ttl_ns": int64(400 * ms)}}, history.Op{Type: history.OK})
+		for k := range 4 {
+			t := at + time.Duration(60+110*k)*ms
+			var v any = int64(i)
+			if t > at+406*ms && i != 5 {
+				v = nil
+			}
+			if i == 5 && k == 3 {
+				t += 80 * ms
+			}
+			s.planted(900002+k, "n2", t, t+3*ms, history.Op{F: "get", Key: "session"}, history.Op{Type: history.OK, Value: v})
+		}
+	}
+	r.Workload, r.Nemesis = "cache", []string{"clock"}
+	r.invalid(checker.Anomaly{
+		Name: "expired-read", Key: "session", Time: 4023 * ms, Ops: []int{900001, 900005},
+		Explain: "process 900005 read 5 from session 64 ms after it must have expired: it was set by 3.556 s for 400 ms.",
+	})
+}
+
+func lostWrite(s *synth, r *Results) {
+	ms, base := time.Millisecond, s.at(0.25)
+	s.plant(900001, "write", int64(9016), "n2", base-100*ms, base-80*ms, history.OK)
+	s.plant(900002, "write", int64(9017), "n1", base, base+12*ms, history.OK)
+	s.plant(900003, "read", int64(9016), "n2", s.at(0.95), s.at(0.95)+3*ms, history.OK)
+	r.invalid(checker.Anomaly{
+		Name: "lost-write", Key: "k3", Ops: []int{900001, 900002, 900003}, Time: s.at(0.95) + 3*ms,
+		Explain: "the write of 9017 was acknowledged at 2.512 s, but all later reads of k3, also those after the last heal, return 9016 or older.",
+		Forces:  [][2]int{{900001, 900002}, {900003, 900002}},
+	})
+}
+
+func causalViolation(s *synth, r *Results) {
+	ms, base := time.Millisecond, s.at(0.25)
+	s.plant(900001, "write", int64(9017), "n1", base, base+9*ms, history.OK)
+	s.plant(900002, "read", int64(9017), "n2", base+15*ms, base+18*ms, history.OK)
+	s.plant(900003, "read", nil, "n3", base+30*ms, base+33*ms, history.OK)
+	r.invalid(checker.Anomaly{
+		Name: "causal-violation", Key: "k3", Ops: []int{900001, 900002, 900003}, Time: base + 33*ms,
+		Explain: "process 900003 had seen an effect of process 900002, which had read 9017 from k3, but does not see 9017 itself.",
+		Forces:  [][2]int{{900001, 900002}, {900003, 900001}},
+	})
+	r.Ladder = map[string]checker.Verdict{"linearizable": checker.Invalid, "causal": checker.Invalid, "monotonic-reads": checker.Valid, "eventual": checker.Valid}
+}
+
+func didNotBite(s *synth, r *Results) {
+	for i, e := range s.events {
+		if v, ok := e.Value.(map[string]any); ok && v["phase"] == "probe" && e.F == "partition" {
+			v["bit"] = false
+			s.events[i].Value = v
+		}
+	}
+	r.Verdict = checker.Unknown
+	r.Power = Power{Missing: []string{"partition was asked for, but no probe saw it bite: n1 still reached n2 and n3"}, Rules: []PowerRule{
+		{"partition starts, bites and heals, and operations succeed meanwhile", "started 2 times, bit 0 times", false},
+		{"at least 20 read operations and 5 % of them succeed", "188 of 205 (91.7 %)", true},
+	}}
+}
+
+func nothingSucceeded(s *synth, r *Results) {
+	for i, e := range s.events {
+		if e.Process != history.Nemesis && e.Type == history.OK {
+			s.events[i].Type, s.events[i].Value, s.events[i].Error, s.events[i].Version = history.Fail, nil, "connection refused", 0
+		}
+	}
+	r.Verdict = checker.Unknown
+	r.Power = Power{Missing: []string{"too few read operations succeeded: 0 of 205", "too few write operations succeeded: 0 of 195"}}
+}
+
 // indices turns the processes that the planted operations ran in into the indices
 // of their invocations.
 func (s *synth) indices(h *history.History, anomalies []Anomaly) []Anomaly {
-	at := map[int]int{}
-	for i := range h.Len() {
-		if p := int(h.Process(i)); p >= 900000 {
-			at[p] = h.Index(i)
-		}
-	}
 	for i := range anomalies {
+		at := map[int]int{}
+		for j := range h.Len() {
+			p := int(h.Process(j))
+			if p >= 900000 && h.Invoke(j) <= anomalies[i].Time && h.F(j) != "release" {
+				at[p] = h.Index(j)
+			}
+		}
 		for j, p := range anomalies[i].Ops {
 			anomalies[i].Ops[j] = at[p]
 		}

@@ -101,7 +101,7 @@ func (t *texter) anomalies(r Results, h *history.History) {
 			name += " on " + a.Key
 		}
 		t.printf("\n%d. %s\n", i+1, t.paint(red, clean(name)))
-		for _, line := range wrap(clean(a.Explain), 92) {
+		for _, line := range wrap(clean(upper(a.Explain)), 92) {
 			t.printf("   %s\n", line)
 		}
 		w := newWitness(h, a, i+1)
@@ -124,7 +124,7 @@ func (t *texter) witness(w *witness, faults []Fault) {
 	var who, what []string
 	for _, s := range w.spans {
 		who = append(who, fmt.Sprintf("[%d] process %d%s", s.Index, s.Process, at(clean(s.Node))))
-		what = append(what, clean(asked(s.Operation)+" = "+came(s.Operation)))
+		what = append(what, clean(asked(s.Operation)+" → "+came(s.Operation)))
 	}
 	a, b := widest(who), widest(what)
 	for i, s := range w.spans {
@@ -134,8 +134,12 @@ func (t *texter) witness(w *witness, faults []Fault) {
 		} else {
 			bar += "├" + strings.Repeat("─", max(0, col(s.Return)-col(s.Invoke)-1)) + "┤"
 		}
-		line := fmt.Sprintf("   %s  %s  %s  %s", pad(who[i], a), pad(what[i], b), pad(bar, width),
-			t.paint(dim, clock(s.Invoke)+" – "+clock(s.Return)))
+		times := clock(s.Invoke) + " – " + clock(s.Return)
+		if s.held > s.Return {
+			bar += strings.Repeat("═", max(1, col(s.held)-col(s.Return)))
+			times += ", held until " + clock(s.held)
+		}
+		line := fmt.Sprintf("   %s  %s  %s  %s", pad(who[i], a), pad(what[i], b), pad(bar, width), t.paint(dim, times))
 		if s.culprit {
 			line += "  " + t.paint(red, "← contradiction")
 		}

@@ -38,12 +38,15 @@ func golden(t *testing.T, name string, got []byte) {
 // situations are the kinds of outcome that every text report must tell apart.
 func situations() map[string]func(*synth, *Results) {
 	return map[string]func(*synth, *Results){
-		"stale-read": staleRead,
-		"valid":      nil,
-		"unknown": func(_ *synth, r *Results) {
-			r.Verdict = checker.Unknown
-			r.Power = Power{Missing: []string{"partition of n3 did not bite: n1 still reached n3"}}
-		},
+		"stale-read":        staleRead,
+		"valid":             nil,
+		"lost-write":        lostWrite,
+		"double-hold":       doubleHold,
+		"naive-lock":        naiveLock,
+		"expired-read":      expiredRead,
+		"causal-violation":  causalViolation,
+		"did-not-bite":      didNotBite,
+		"nothing-succeeded": nothingSucceeded,
 		"not-tested": func(_ *synth, r *Results) {
 			r.Verdict, r.Error = checker.Unknown, "node n2 did not answer within 30 s; see nodes/n2/raft.log"
 		},

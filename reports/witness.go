@@ -27,6 +27,9 @@ type span struct {
 	history.Operation
 	culprit bool // where the contradiction shows
 	open    bool // nobody knows when, or whether, it ended
+	// held is until when the process may have believed to hold the lock that it
+	// acquired; 0 for other operations.
+	held time.Duration
 }
 
 // newWitness looks the operations of an anomaly up; those that the history does
@@ -45,7 +48,7 @@ func newWitness(h *history.History, a Anomaly, number int) witness {
 		}
 		o := h.Op(i)
 		at[index] = len(w.spans)
-		w.spans = append(w.spans, span{Operation: o, open: o.Return == history.Forever})
+		w.spans = append(w.spans, span{Operation: o, open: o.Return == history.Forever, held: heldUntil(h, i)})
 	}
 	if len(w.spans) == 0 {
 		return w
@@ -81,7 +84,7 @@ func (w *witness) bounds() (from, to time.Duration) {
 	from = w.spans[0].Invoke
 	for _, s := range w.spans {
 		from = min(from, s.Invoke)
-		to = max(to, s.Invoke)
+		to = max(to, s.Invoke, s.held)
 		if !s.open {
 			to = max(to, s.Return)
 		}
@@ -98,6 +101,9 @@ func (w *witness) moments() []time.Duration {
 		if !s.open {
 			t = append(t, s.Return)
 		}
+		if s.held > 0 {
+			t = append(t, s.held)
+		}
 	}
 	slices.Sort(t)
 	return slices.Compact(t)
@@ -112,4 +118,24 @@ func during(faults []Fault, from, to time.Duration) []Fault {
 		}
 	}
 	return d
+}
+
+// heldUntil is when the hold that operation i began was given up: its process
+// called release, learnt of the loss, or ended. 0 where i acquired nothing.
+func heldUntil(h *history.History, i int) time.Duration {
+	if h.F(i) != "acquire" || h.Type(i) != history.OK {
+		return 0
+	}
+	for j := i + 1; j < h.Len(); j++ {
+		if h.Process(j) != h.Process(i) {
+			continue
+		}
+		if f := h.F(j); (f == "release" || f == "lost") && h.KeyID(j) == h.KeyID(i) && h.Type(j) != history.Fail {
+			return h.Invoke(j)
+		}
+		if h.Type(j) == history.Info && h.Done(j) != history.Forever {
+			return h.Done(j)
+		}
+	}
+	return lastTime(h)
 }

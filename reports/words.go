@@ -50,7 +50,7 @@ func anomalyWords(r Results) string {
 		if counts[name] == 1 {
 			words = append(words, name)
 		} else {
-			words = append(words, fmt.Sprintf("%s × %s", name, thousands(counts[name])))
+			words = append(words, fmt.Sprintf("%s (%s times)", name, thousands(counts[name])))
 		}
 	}
 	return list(words)
@@ -105,6 +105,16 @@ func unknownWhy(r Results) string {
 		}
 	}
 	return "no checker came to a verdict"
+}
+
+// upper is s with its first letter as a sentence begins, unless the first word is
+// more than a word: a name must stay as it is.
+func upper(s string) string {
+	word, _, _ := strings.Cut(s, " ")
+	if strings.ContainsFunc(word, func(r rune) bool { return r < 'a' || r > 'z' }) || word == "" {
+		return s
+	}
+	return strings.ToUpper(s[:1]) + s[1:]
 }
 
 func list(words []string) string {
