@@ -63,24 +63,32 @@ func Catalogue() []BugInfo {
 	return slices.Concat(electionBugs(), commitBugs(), readBugs(), logBugs(), requestBugs(), machineBugs())
 }
 
+// invariants are Raft's own (figure 3), which a simulator sees before any client
+// does.
+func invariants() []string {
+	return []string{"election-safety", "log-matching", "leader-completeness", "state-machine-safety"}
+}
+
 // lost are the anomalies of a write that was acknowledged and is gone.
-func lost() []string { return []string{"lost-write", "stale-read", "nonlinearizable"} }
+func lost() []string {
+	return append([]string{"lost-write", "stale-read", "nonlinearizable"}, invariants()...)
+}
 
 // stale are the anomalies of a read that is too old.
 func stale() []string { return []string{"stale-read", "nonlinearizable"} }
 
 // diverged are those of replicas that hold different states.
 func diverged() []string {
-	return []string{"lost-write", "stale-read", "aborted-read", "phantom-read", "nonlinearizable", "diverged"}
+	return append([]string{"lost-write", "stale-read", "aborted-read", "phantom-read", "nonlinearizable", "diverged"}, invariants()...)
 }
 
 func electionBugs() []BugInfo {
 	return []BugInfo{
 		{
 			Name: "forget-term", bug: BugForgetTerm,
-			Doc:      "A node saves neither its term nor its vote: after a restart it takes part in terms that it had left.",
+			Doc:      "A node saves neither its term nor its vote: after a restart it takes part in terms that it had left. (Switches pre-vote and check-quorum off, which hide it, mostly.)",
 			Rule:     "Raft figure 2, persistent state: currentTerm and votedFor are on stable storage before a node responds.",
-			Workload: "register", Nemesis: "partition,kill", Expects: diverged(),
+			Workload: "register", Nemesis: "partition,kill:majority", Expects: diverged(),
 		},
 		{
 			Name: "double-vote", bug: BugDoubleVote,
@@ -90,7 +98,7 @@ func electionBugs() []BugInfo {
 		},
 		{
 			Name: "vote-any-log", bug: BugVoteAnyLog,
-			Doc:      "A node votes for candidates whose log lacks entries of its own.",
+			Doc:      "A node votes for candidates whose log lacks entries of its own. (Switches pre-vote and check-quorum off, which hide it, mostly.)",
 			Rule:     "Raft §5.4.1: the voter denies its vote if its own log is more up-to-date than the candidate's.",
 			Workload: "register", Nemesis: "partition,kill", Expects: lost(),
 		},
@@ -125,9 +133,9 @@ func commitBugs() []BugInfo {
 		},
 		{
 			Name: "commit-old-term", bug: BugCommitOldTerm,
-			Doc:      "A new leader takes the entries of earlier terms in its log as committed, without an entry of its own term on a majority.",
+			Doc:      "A new leader takes the entries of earlier terms in its log as committed, without an entry of its own term on a majority. (Switches pre-vote and check-quorum off, which hide it, mostly.)",
 			Rule:     "Raft §5.4.2 and figure 8: only entries of the leader's current term are committed by counting replicas.",
-			Workload: "register", Nemesis: "partition,kill", Expects: lost(),
+			Workload: "register", Nemesis: "partition:leader,kill:leader,loss", Expects: lost(),
 		},
 		{
 			Name: "commit-no-quorum", bug: BugCommitNoQuorum,
@@ -189,9 +197,9 @@ func logBugs() []BugInfo {
 	return []BugInfo{
 		{
 			Name: "append-truncates", bug: BugAppendTruncates,
-			Doc:      "A follower cuts its log behind every message's entries, also when they match: a late message removes what a later one brought.",
+			Doc:      "A follower cuts its log behind every message's entries, heartbeats among them, also when nothing conflicts: a late message removes what a later one brought. (Rare: the leader must fail before it sends again.)",
 			Rule:     "Raft figure 2, AppendEntries 3: entries are deleted only if an existing entry conflicts with a new one.",
-			Workload: "register", Nemesis: "reorder,kill", Expects: lost(),
+			Workload: "register", Nemesis: "partition:leader,kill:leader,loss,reorder", Expects: lost(),
 		},
 		{
 			Name: "no-log-check", bug: BugNoLogCheck,
@@ -210,7 +218,7 @@ func logBugs() []BugInfo {
 			Doc:      "A snapshot doesn't hold the clients' sessions: a retry that follows is taken for new. (Switches on that nodes send commands again under sessions of their own.)",
 			Rule:     "Diss. §6.3: the sessions are part of the state machine, and of its snapshots.",
 			Workload: "register", Nemesis: "partition,kill",
-			Expects: []string{"stale-read", "lost-write", "nonlinearizable"},
+			Expects: []string{"stale-read", "lost-write", "aborted-read", "nonlinearizable"},
 		},
 	}
 }
@@ -222,7 +230,7 @@ func requestBugs() []BugInfo {
 			Doc:      "A command that is twice in the log is applied twice, although its session shows that it is the same. (Switches on that nodes send commands again under sessions of their own.)",
 			Rule:     "Raft §8: the state machine tracks the latest serial number of each client, and answers a repeated one without executing it again.",
 			Workload: "register", Nemesis: "partition,kill",
-			Expects: []string{"stale-read", "lost-write", "nonlinearizable"},
+			Expects: []string{"stale-read", "lost-write", "aborted-read", "nonlinearizable"},
 		},
 		{
 			Name: "duplicate-forward", bug: BugDuplicateForward,

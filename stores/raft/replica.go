@@ -105,6 +105,11 @@ func NewReplica(cfg ReplicaConfig, records [][]byte) (*Replica, error) {
 	if cfg.Bug.kv == kv.BugSessionsLost || cfg.Bug.kv == kv.BugDuplicate {
 		cfg.Once = true // without sessions there is nothing to break
 	}
+	switch cfg.Bug.bug {
+	case BugForgetTerm, BugVoteAnyLog, BugCommitOldTerm:
+		cfg.Core.NoPreVote, cfg.Core.NoCheckQuorum = true, true // they hide these, mostly
+	default:
+	}
 	cfg.Core.Bug = cfg.Bug.bug
 	core, err := New(cfg.Core, restored)
 	if err != nil {

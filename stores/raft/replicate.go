@@ -158,6 +158,9 @@ func (c *Core) handleAppend(m *Message) {
 		return
 	}
 	c.merge(m.Entries)
+	if c.cfg.Bug == BugAppendTruncates {
+		c.cut(m.Index + uint64(len(m.Entries)))
+	}
 	r.Index = m.Index + uint64(len(m.Entries))
 	c.commitTo(min(m.Commit, r.Index))
 	c.sendDurable(r)
@@ -192,7 +195,7 @@ func (c *Core) hint(i uint64) uint64 {
 func (c *Core) merge(entries []Entry) {
 	for i, e := range entries {
 		t, ok := c.log.term(e.Index)
-		if ok && t == e.Term && (c.cfg.Bug != BugAppendTruncates || e.Index <= c.commit) {
+		if ok && t == e.Term {
 			continue
 		}
 		if e.Index <= c.log.snap.Index {
@@ -219,6 +222,9 @@ func (c *Core) merge(entries []Entry) {
 // cut drops the log after index i, which is never before the commit index.
 func (c *Core) cut(i uint64) {
 	c.log.cut(i)
+	if c.dirtyFrom > c.log.last() {
+		c.dirtyFrom = 0
+	}
 	c.stable = min(c.stable, i)
 	n := len(c.config)
 	c.forgetVoters(i)

@@ -11,15 +11,15 @@ import (
 	"github.com/faultline-dev/faultline/stores/replica"
 )
 
-// invariants asserts Raft's safety properties (Raft figure 3) on everything that
+// figure3 asserts Raft's safety properties (Raft figure 3) on everything that
 // the nodes of one world do.
-type invariants struct {
+type figure3 struct {
 	leaders   map[uint64]string
 	committed map[uint64]Entry
 	highest   uint64
 }
 
-func (v *invariants) check(name string, r replica.Replica) error {
+func (v *figure3) check(name string, r replica.Replica) error {
 	c := r.(*Replica).Core()
 	if c.Role() == Leader {
 		if l, ok := v.leaders[c.Term()]; ok && l != name {
@@ -49,7 +49,7 @@ func (v *invariants) check(name string, r replica.Replica) error {
 
 // world is the options of a chaotic world of Raft nodes, which the seed draws.
 func world(seed uint64, bug BugInfo) chaos.Options {
-	v := &invariants{leaders: map[uint64]string{}, committed: map[uint64]Entry{}}
+	v := &figure3{leaders: map[uint64]string{}, committed: map[uint64]Entry{}}
 	cfg := ReplicaConfig{SnapshotEvery: []uint64{30, 1000}[seed%2], Bug: bug}
 	cfg.Core.SnapshotChunk = 64
 	cfg.Core.NoPreVote = seed%5 == 3
