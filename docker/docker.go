@@ -50,6 +50,9 @@ type Config struct {
 	Image string
 	// Progress, if set, is told what takes long.
 	Progress func(text string)
+	// Bare leaves the system out: agents alone, to ask what the engine's kernel can
+	// do. Pod is not needed then.
+	Bare bool
 	// Cache is where image recipes keep what they build, "" for the user's cache.
 	Cache string
 }
@@ -101,7 +104,7 @@ func New(cfg Config) (*Cluster, error) {
 	if n := len(cfg.Nodes); n < 1 || n > maxNodes {
 		return nil, fmt.Errorf("docker: %d nodes: from 1 to %d are possible", n, maxNodes)
 	}
-	if cfg.Pod == nil {
+	if cfg.Pod == nil && !cfg.Bare {
 		return nil, errors.New("docker: the system does not run in containers")
 	}
 	if cfg.Progress == nil {
@@ -225,6 +228,9 @@ func (c *Cluster) make(ctx context.Context) error {
 // askForPods asks the system for its containers, before anything is made.
 func (c *Cluster) askForPods() ([]cluster.Pod, error) {
 	var out []cluster.Pod
+	if c.cfg.Bare {
+		return make([]cluster.Pod, len(c.cfg.Nodes)), nil
+	}
 	for _, name := range c.cfg.Nodes {
 		p, err := c.cfg.Pod(c.launch(name))
 		if err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"sync"
 	"time"
@@ -36,6 +35,9 @@ func Open(ctx context.Context) (*client.Client, error) {
 	settle()
 	ctx, cancel := context.WithTimeout(ctx, engineTimeout)
 	defer cancel()
+	if err := asked(ctx); err != nil {
+		return nil, noEngine(err)
+	}
 	c, err := tc.NewDockerClientWithOpts(ctx)
 	if err != nil {
 		return nil, noEngine(err)
@@ -47,14 +49,26 @@ func Open(ctx context.Context) (*client.Client, error) {
 	return c.Client, nil
 }
 
-func noEngine(err error) error {
-	return fmt.Errorf("docker: %w: %w; start Docker, or set DOCKER_HOST, or use --on local", ErrNoEngine, err)
+// asked says whether the engine that DOCKER_HOST names answers; testcontainers would
+// go on to the usual socket, which is another engine than the one asked for.
+func asked(ctx context.Context) error {
+	host := os.Getenv(client.EnvOverrideHost)
+	if host == "" {
+		return nil
+	}
+	c, err := client.New(client.FromEnv)
+	if err != nil {
+		return fmt.Errorf("DOCKER_HOST=%s: %w", host, err)
+	}
+	_, err = c.Ping(ctx, client.PingOptions{})
+	if err = errors.Join(err, c.Close()); err != nil {
+		return fmt.Errorf("DOCKER_HOST=%s: %w", host, err)
+	}
+	return nil
 }
 
-// drain reads what the engine says to the end.
-func drain(r io.ReadCloser) error {
-	_, err := io.Copy(io.Discard, r)
-	return errors.Join(err, r.Close())
+func noEngine(err error) error {
+	return fmt.Errorf("docker: %w: %w; start Docker, or set DOCKER_HOST, or use --on local", ErrNoEngine, err)
 }
 
 // parallel runs f for each of n and joins the errors.

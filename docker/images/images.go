@@ -152,10 +152,26 @@ func (b Builder) Ensure(ctx context.Context, ref string) (string, error) {
 	if err := j.build(ctx); err != nil {
 		return "", fmt.Errorf("images: build %s: %w", strings.TrimPrefix(ref, prefix), err)
 	}
-	if r.Name != "faultline" {
+	if r.Name == "faultline" {
+		b.prune(ctx, j.tag)
+	} else {
 		b.say("built image %s in %s", j.tag, time.Since(start).Round(100*time.Millisecond))
 	}
 	return j.tag, nil
+}
+
+// prune removes the images of earlier binaries that nobody uses, which the engine
+// knows, or is about to use, which is why young ones stay.
+func (b Builder) prune(ctx context.Context, keep string) {
+	all, err := b.List(ctx)
+	if err != nil {
+		return
+	}
+	for _, i := range all {
+		if i.Name == "faultline" && i.Ref != keep && time.Since(i.Created) > pruneAge {
+			_, _ = b.Engine.ImageRemove(ctx, i.Ref, client.ImageRemoveOptions{PruneChildren: true})
+		}
+	}
 }
 
 // find splits a ref of ours.
@@ -219,9 +235,6 @@ type Image struct {
 	Ref     string    `json:"ref"`
 	Bytes   int64     `json:"bytes"`
 	Created time.Time `json:"created"`
-	// Current says that today's recipe gives this image.
-	Current bool `json:"current"`
-	id      string
 }
 
 // List is what was built here and is in the engine.
@@ -236,8 +249,6 @@ func (b Builder) List(ctx context.Context) ([]Image, error) {
 		for _, ref := range i.RepoTags {
 			out = append(out, Image{
 				Name: name, Version: version, Ref: ref, Bytes: i.Size, Created: time.Unix(i.Created, 0),
-				Current: strings.HasSuffix(ref, "-"+i.Labels[label+".key"]) && i.Labels[label+".key"] == recipeKey(name, version),
-				id:      i.ID,
 			})
 		}
 	}

@@ -192,6 +192,8 @@ func commands(env *Env) []*cobra.Command {
 		newSuiteCmd(env),
 		newListCmd(env),
 		newNodeCmd(env),
+		newDoctorCmd(env),
+		newImagesCmd(env),
 		newAgentCmd(env),
 		newJanitorCmd(env),
 		newVersionCmd(env),
