@@ -187,15 +187,17 @@ func (r *run) operate(ctx context.Context, w *worker, c generator.Context, op hi
 	}
 	done := w.lane.Record(r.completion(op, reply, err))
 	r.source.complete(c, done)
-	lost := history.IsSessionLost(err)
-	if done.Type == history.Info || lost {
+	// After an answer that did not come the session is no use either: what comes
+	// next on it may be that answer.
+	lost := history.IsSessionLost(err) || history.TypeOf(err) == history.Info
+	if lost {
 		w.close()
 		w.process += history.Process(r.Concurrency)
 	}
 	switch {
 	case err == nil || done.Observed != nil:
 		return 0, broken
-	case !opened || lost || history.TypeOf(err) == history.Info:
+	case !opened || lost:
 		return backOff, broken
 	default:
 		return failOff, broken

@@ -48,6 +48,7 @@ func times(n, long int) int {
 // outcome is what a run of faultline left.
 type outcome struct {
 	code    int
+	pid     int
 	out     string
 	results reports.Results
 }
@@ -64,7 +65,7 @@ func faultline(t *testing.T, bin, dir string, args ...string) outcome {
 	if ctx.Err() != nil {
 		t.Fatalf("%v did not end: %v\n%s%s", args, err, stdout.String(), stderr.String())
 	}
-	o := outcome{code: cmd.ProcessState.ExitCode(), out: stdout.String() + stderr.String()}
+	o := outcome{code: cmd.ProcessState.ExitCode(), pid: cmd.ProcessState.Pid(), out: stdout.String() + stderr.String()}
 	if slices.Contains(args, "--json") {
 		if err := json.Unmarshal(stdout.Bytes(), &o.results); err != nil {
 			t.Fatalf("%v printed no results (exit %d): %v\n%s", args, o.code, err, o.out)
@@ -225,11 +226,12 @@ func needEngine(t *testing.T) {
 	t.Skip("skipped: no container engine answers here")
 }
 
-func labelled(t *testing.T) string {
+// labelled is what the faultline process pid has in the engine.
+func labelled(t *testing.T, pid int) string {
 	t.Helper()
 	var all strings.Builder
 	for _, kind := range []string{"container ls -aq", "network ls -q", "volume ls -q"} {
-		args := append(strings.Fields(kind), "--filter", "label=faultline")
+		args := append(strings.Fields(kind), "--filter", "label=faultline.pid="+strconv.Itoa(pid))
 		out, err := exec.CommandContext(t.Context(), "docker", args...).Output()
 		if err != nil {
 			t.Fatalf("docker %s: %v", kind, err)
@@ -250,7 +252,7 @@ func TestIntegrationContainers(t *testing.T) {
 		anomaly string
 	}{
 		"raft":              {[]string{"--system", "raft", "--nemesis", "partition,kill,pause", "--time", "15s"}, 0, ""},
-		"raft with a bug":   {[]string{"--system", "raft", "--bug", "stale-read", "--nemesis", "partition:leader", "--time", "10s"}, 1, "stale-read"},
+		"raft with a bug":   {[]string{"--system", "raft", "--bug", "stale-read", "--nemesis", "partition:leader", "--opt", "partition.for=4s", "--time", "10s"}, 1, "stale-read"},
 		"etcd":              {[]string{"--system", "etcd", "--nemesis", "partition,kill,pause", "--time", "20s"}, 0, ""},
 		"etcd serializable": {[]string{"--system", "etcd", "--opt", "reads=serializable", "--nemesis", "partition", "--time", "20s"}, 1, "stale-read"},
 		"etcd, five nodes":  {[]string{"--system", "etcd", "--nodes", "5", "--nemesis", "partition:majorities-ring", "--time", "10s"}, 0, ""},
@@ -261,10 +263,10 @@ func TestIntegrationContainers(t *testing.T) {
 				t.Errorf("anomalies %v, want %s", o.results.AnomalyCounts(), c.anomaly)
 			}
 			t.Logf("%d ok, %d fail, %d info", o.results.Ops.OK, o.results.Ops.Fail, o.results.Ops.Info)
+			if left := labelled(t, o.pid); left != "" {
+				t.Errorf("left in the engine:\n%s", left)
+			}
 		})
-	}
-	if left := labelled(t); left != "" {
-		t.Errorf("left in the engine:\n%s", left)
 	}
 }
 
@@ -278,19 +280,19 @@ func TestIntegrationKilledHarness(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 600 {
-		if strings.Contains(labelled(t), "container") {
+		if strings.Contains(labelled(t, cmd.Process.Pid), "container") {
 			break
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
 	time.Sleep(4 * time.Second)
-	if labelled(t) == "" {
+	if labelled(t, cmd.Process.Pid) == "" {
 		t.Fatal("no container was made")
 	}
 	_ = cmd.Process.Kill()
 	_ = cmd.Wait()
 	time.Sleep(5 * time.Second)
-	if left := labelled(t); left != "" {
+	if left := labelled(t, cmd.Process.Pid); left != "" {
 		t.Errorf("left in the engine 5 s after kill -9:\n%s", left)
 	}
 }
