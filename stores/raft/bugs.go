@@ -88,7 +88,7 @@ func electionBugs() []BugInfo {
 			Name: "forget-term", bug: BugForgetTerm,
 			Doc:      "A node saves neither its term nor its vote: after a restart it takes part in terms that it had left. (Switches pre-vote and check-quorum off, which hide it, mostly.)",
 			Rule:     "Raft figure 2, persistent state: currentTerm and votedFor are on stable storage before a node responds.",
-			Workload: "register", Nemesis: "partition,kill:majority", Expects: diverged(),
+			Workload: "register", Nemesis: "restart:all", Options: []string{"restart.interval=1s"}, Expects: diverged(),
 		},
 		{
 			Name: "double-vote", bug: BugDoubleVote,
@@ -100,7 +100,7 @@ func electionBugs() []BugInfo {
 			Name: "vote-any-log", bug: BugVoteAnyLog,
 			Doc:      "A node votes for candidates whose log lacks entries of its own. (Switches pre-vote and check-quorum off, which hide it, mostly.)",
 			Rule:     "Raft §5.4.1: the voter denies its vote if its own log is more up-to-date than the candidate's.",
-			Workload: "register", Nemesis: "partition,kill", Expects: lost(),
+			Workload: "register", Nemesis: "kill:leader,partition", Options: []string{"kill.interval=600ms", "partition.interval=600ms"}, Expects: lost(),
 		},
 		{
 			Name: "no-step-down", bug: BugNoStepDown,
@@ -135,7 +135,7 @@ func commitBugs() []BugInfo {
 			Name: "commit-old-term", bug: BugCommitOldTerm,
 			Doc:      "A new leader takes the entries of earlier terms in its log as committed, without an entry of its own term on a majority. (Switches pre-vote and check-quorum off, which hide it, mostly.)",
 			Rule:     "Raft §5.4.2 and figure 8: only entries of the leader's current term are committed by counting replicas.",
-			Workload: "register", Nemesis: "partition:leader,kill:leader,loss", Expects: lost(),
+			Workload: "register", Nemesis: "delay:all,restart:leader,partition", Options: []string{"delay.for=8s", "delay.by=100ms", "restart.interval=500ms", "partition.interval=500ms"}, Expects: lost(),
 		},
 		{
 			Name: "commit-no-quorum", bug: BugCommitNoQuorum,
@@ -199,7 +199,7 @@ func logBugs() []BugInfo {
 			Name: "append-truncates", bug: BugAppendTruncates,
 			Doc:      "A follower cuts its log behind every message's entries, heartbeats among them, also when nothing conflicts: a late message removes what a later one brought. (Rare: the leader must fail before it sends again.)",
 			Rule:     "Raft figure 2, AppendEntries 3: entries are deleted only if an existing entry conflicts with a new one.",
-			Workload: "register", Nemesis: "partition:leader,kill:leader,loss,reorder", Expects: lost(),
+			Workload: "register", Nemesis: "duplicate:all,reorder:all,kill:leader", Options: []string{"duplicate.for=8s", "duplicate.p=0.5", "reorder.for=8s", "reorder.p=0.3", "kill.interval=700ms"}, Expects: lost(),
 		},
 		{
 			Name: "no-log-check", bug: BugNoLogCheck,

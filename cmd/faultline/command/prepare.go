@@ -142,6 +142,9 @@ func (p *planned) chooseBug(a *asked) error {
 		a.nemesis = b.Nemesis
 	}
 	for _, k := range slices.Sorted(maps.Keys(b.Options)) {
+		if strings.Contains(k, ".") && a.given("nemesis") {
+			continue // of faults that may not be among those asked for
+		}
 		if !slices.ContainsFunc(a.opts, func(o string) bool { return strings.HasPrefix(o, k+"=") }) {
 			a.opts = append(a.opts, k+"="+b.Options[k])
 		}

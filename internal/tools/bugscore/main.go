@@ -88,11 +88,13 @@ func run(w io.Writer, o options) error {
 		}
 		s, err := median(b, o, runs)
 		if err != nil {
-			return err
+			lost = append(lost, b.System+"/"+b.Name)
+			fmt.Fprintf(w, "%-30s cannot be looked for: %v\n", b.System+"/"+b.Name, err)
+			continue
 		}
 		if !s.found {
 			lost = append(lost, b.System+"/"+b.Name)
-			fmt.Fprintf(w, "%-30s %6s %12s %10s  not found in %d of %d seeds\n", b.System+"/"+b.Name, "-", "-", s.wall.Round(time.Millisecond), o.most, o.most)
+			fmt.Fprintf(w, "%-30s %6s %12s %10s  not found in %d seeds; other anomalies: %v\n", b.System+"/"+b.Name, "-", "-", s.wall.Round(time.Millisecond), o.most, s.anomalies)
 			continue
 		}
 		fmt.Fprintf(w, "%-30s %6d %12s %10s  %s\n", b.System+"/"+b.Name, s.seeds, s.simulated.Round(time.Second), s.wall.Round(time.Millisecond), strings.Join(s.anomalies, ", "))
@@ -122,7 +124,7 @@ func faultline(args ...string) (out []byte, code int, err error) {
 	env.Stdout, env.Stderr, env.Terminal = &stdout, &stderr, false
 	code = command.Main(args, env)
 	if code == exit.Usage || code == exit.Broken {
-		err = fmt.Errorf("faultline %s: exit %d: %s", strings.Join(args, " "), code, stderr.String())
+		err = fmt.Errorf("faultline %s: exit %d: %s", strings.Join(args, " "), code, strings.TrimSpace(stderr.String()))
 	}
 	return stdout.Bytes(), code, err
 }
