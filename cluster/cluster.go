@@ -136,6 +136,70 @@ type Meter interface {
 	Measure(ctx context.Context, links []Link, p Probes) (map[Link]Quality, error)
 }
 
+// Skew is how a node's clock is wrong.
+type Skew struct {
+	Offset time.Duration // ahead of the true time, at the moment when it is set
+	Rate   float64       // how fast it runs from then on; 0 means 1, as time does
+}
+
+// Clocks sets nodes' clocks. A skew outlives the node's processes.
+type Clocks interface {
+	// Skew replaces what was set before.
+	Skew(ctx context.Context, node string, s Skew) error
+	// Reset makes the clock as it was before the first Skew.
+	Reset(ctx context.Context, node string) error
+	// Offsets asks the nodes for their time, and says by how much each is ahead of
+	// the harness'. Dead and paused nodes are left out.
+	Offsets(ctx context.Context, nodes []string) (map[string]time.Duration, error)
+}
+
+// DiskFault is a way in which a disk fails.
+type DiskFault string
+
+// The faults of disks.
+const (
+	// LoseUnsynced loses what was not synced when the node's processes are killed.
+	LoseUnsynced DiskFault = "lose-unsynced"
+	// TornWrites loses then a part only of the last of it.
+	TornWrites DiskFault = "torn"
+	// FailIO makes writes and syncs fail.
+	FailIO DiskFault = "eio"
+	// Full makes writes fail for lack of space.
+	Full DiskFault = "enospc"
+	// FlipBits flips bits of what is written.
+	FlipBits DiskFault = "bitflip"
+	// SlowSync makes syncs take longer.
+	SlowSync DiskFault = "slow"
+)
+
+// Disk is how a node's disk fails: each operation with probability P (0 means 1),
+// a slow one by Delay.
+type Disk struct {
+	Fault DiskFault
+	P     float64
+	Delay time.Duration
+}
+
+// Damage counts what faults did to a node's disk since Up.
+type Damage struct {
+	Lost    int `json:"lost,omitempty"` // records, blocks or bytes that were written and not synced
+	Torn    int `json:"torn,omitempty"`
+	Flipped int `json:"flipped,omitempty"`
+	Failed  int `json:"failed,omitempty"` // operations
+	Slowed  int `json:"slowed,omitempty"` // operations
+}
+
+// Disks makes nodes' disks fail. Faults have ids and end each by itself.
+type Disks interface {
+	// DiskFaults says why a fault is impossible, or nil.
+	DiskFaults(f DiskFault) error
+	Break(ctx context.Context, id, node string, d Disk) error
+	// Repair ends the fault of that id; an unknown one does nothing. What it did to
+	// the data stays.
+	Repair(ctx context.Context, id, node string) error
+	Damage(ctx context.Context, node string) (Damage, error)
+}
+
 // Logs are the nodes' logs, kept also after a node's death.
 type Logs interface {
 	// Logs opens the log files of a node by their names; the caller closes them.

@@ -20,12 +20,15 @@ type holds struct {
 	paused map[string]map[string]bool
 	cuts   map[string][]cluster.Link // id
 	shapes map[string][]cluster.Link
+	skews  map[string]map[string]cluster.Skew // node, then id
+	broken map[string]map[string]bool         // disks: node, then id
 }
 
 func newHolds() *holds {
 	return &holds{
 		killed: map[string]map[string]bool{}, paused: map[string]map[string]bool{},
 		cuts: map[string][]cluster.Link{}, shapes: map[string][]cluster.Link{},
+		skews: map[string]map[string]cluster.Skew{}, broken: map[string]map[string]bool{},
 	}
 }
 
@@ -273,10 +276,29 @@ func (e *Env) Release(ctx context.Context, id string) error {
 		}
 	}
 	linked := e.held.cuts[id] != nil || e.held.shapes[id] != nil
+	var skewed, broken []string
+	for node, ids := range e.held.skews {
+		if _, ok := ids[id]; ok {
+			skewed = append(skewed, node)
+		}
+	}
+	for node, ids := range e.held.broken {
+		if ids[id] {
+			broken = append(broken, node)
+		}
+	}
 	e.held.mu.Unlock()
-	slices.Sort(dead) // a simulator wants the same order each time
-	slices.Sort(paused)
+	for _, nodes := range [][]string{dead, paused, skewed, broken} {
+		slices.Sort(nodes) // a simulator wants the same order each time
+	}
 	var errs []error
+	for _, n := range skewed {
+		errs = append(errs, e.Unskew(ctx, id, n))
+	}
+	for _, n := range broken {
+		// A careful store dies of a failing disk by itself.
+		errs = append(errs, e.RepairDisk(ctx, id, n), e.Revive(ctx, id, n))
+	}
 	if linked {
 		errs = append(errs, e.Mend(ctx, id))
 	}
@@ -317,10 +339,13 @@ func (e *Env) restore(ctx context.Context) error {
 	var errs []error
 	e.held.mu.Lock()
 	ids := slices.Concat(slices.Collect(maps.Keys(e.held.cuts)), slices.Collect(maps.Keys(e.held.shapes)))
-	for _, m := range []map[string]map[string]bool{e.held.killed, e.held.paused} {
+	for _, m := range []map[string]map[string]bool{e.held.killed, e.held.paused, e.held.broken} {
 		for _, by := range m {
 			ids = append(ids, slices.Collect(maps.Keys(by))...)
 		}
+	}
+	for _, by := range e.held.skews {
+		ids = append(ids, slices.Collect(maps.Keys(by))...)
 	}
 	e.held.mu.Unlock()
 	slices.Sort(ids)

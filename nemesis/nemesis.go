@@ -158,8 +158,6 @@ func Find(faults []Fault, name string) (Fault, error) {
 // Later are the names of faults that no world can do so far, and why.
 func Later() []Arg {
 	return []Arg{
-		{"clock", "no world has clocks that can be set"},
-		{"disk", "no world has disks that can fail"},
 		{"member", "no system can change its members while it runs"},
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"slices"
 
 	"github.com/faultline-dev/faultline/nemesis"
+	"github.com/faultline-dev/faultline/nemesis/clock"
+	"github.com/faultline-dev/faultline/nemesis/disk"
 	"github.com/faultline-dev/faultline/nemesis/kill"
 	"github.com/faultline-dev/faultline/nemesis/packet"
 	"github.com/faultline-dev/faultline/nemesis/partition"
@@ -19,5 +21,6 @@ func All() []nemesis.Fault {
 		[]nemesis.Fault{partition.Fault(), kill.Fault(), pause.Fault()},
 		restart.Faults(),
 		packet.Faults(),
+		[]nemesis.Fault{clock.Fault(), disk.Fault()},
 	)
 }

@@ -71,10 +71,9 @@ func TestNames(t *testing.T) {
 		{"rolling,restart:all,delay,loss:one,duplicate,reorder,corrupt,rate,pause:clients,partition:clients", 3, ""},
 		{"partition:majorities-ring,partition:bridge,partition:one-way,partition:random", 3, ""},
 		{"partition:clients", 1, ""},
-		{"kil", 3, `unknown fault "kil"; there are: corrupt, delay, duplicate, kill, loss, partition, pause, rate, reorder, restart, rolling, none`},
-		{"clock", 3, "no world has clocks"},
+		{"kil", 3, `unknown fault "kil"; there are: clock, corrupt, delay, disk, duplicate, kill, loss, partition, pause, rate, reorder, restart, rolling, none`},
 		{"member", 3, "not possible yet"},
-		{"disk:torn", 3, "not possible yet"},
+		{"disk:melted", 3, "it takes lose-unsynced, torn"},
 		{"partition,none", 3, "stands alone"},
 		{"partition,,kill", 3, "unknown fault"},
 		{"partition:", 3, "nothing follows the colon"},
@@ -373,7 +372,7 @@ func TestOffers(t *testing.T) {
 		}
 	}
 	for _, o := range nemesis.Offers(all.All(), nemesistest.NewCluster(nil, 3, 1)) {
-		later := o.Fault == "clock" || o.Fault == "disk" || o.Fault == "member"
+		later := o.Fault == "member"
 		if (o.Why == "") == later {
 			t.Errorf("a cluster with all powers: %+v", o)
 		}

@@ -31,6 +31,16 @@ type Cluster struct {
 	paused map[string]bool
 	cuts   map[string][]cluster.Link
 	shapes map[string]shaped
+	skews  map[string]skewed                  // node
+	disks  map[string]map[string]cluster.Disk // node, then id
+	damage map[string]cluster.Damage
+}
+
+// skewed is a clock since it was set.
+type skewed struct {
+	cluster.Skew
+
+	since time.Duration
 }
 
 type shaped struct {
@@ -45,6 +55,7 @@ func NewCluster(rt cluster.Runtime, n int, seed uint64) *Cluster {
 		rt: rt, rng: rand.New(rand.NewPCG(seed, 7)), failAt: map[int]bool{},
 		dead: map[string]bool{}, paused: map[string]bool{},
 		cuts: map[string][]cluster.Link{}, shapes: map[string]shaped{},
+		skews: map[string]skewed{}, disks: map[string]map[string]cluster.Disk{}, damage: map[string]cluster.Damage{},
 	}
 	for i := range n {
 		c.nodes = append(c.nodes, cluster.Node{Name: fmt.Sprintf("n%d", i+1)})
@@ -78,6 +89,14 @@ func (c *Cluster) Broken() string {
 	}
 	for _, id := range slices.Sorted(maps.Keys(c.shapes)) {
 		words = append(words, fmt.Sprintf("%s shapes %v", id, c.shapes[id].links))
+	}
+	for _, n := range slices.Sorted(maps.Keys(c.skews)) {
+		words = append(words, "the clock of "+n+" is wrong")
+	}
+	for _, n := range slices.Sorted(maps.Keys(c.disks)) {
+		if len(c.disks[n]) > 0 {
+			words = append(words, "the disk of "+n+" fails")
+		}
 	}
 	return strings.Join(words, ", ")
 }
@@ -127,6 +146,17 @@ func (c *Cluster) Down(context.Context) error { return nil }
 // Kill makes a node dead.
 func (c *Cluster) Kill(ctx context.Context, node string) error {
 	return c.do(ctx, func() {
+		for _, d := range c.disks[node] {
+			hurt := c.damage[node]
+			switch {
+			case c.dead[node]:
+			case d.Fault == cluster.LoseUnsynced:
+				hurt.Lost += c.rng.IntN(3) // sometimes nothing waits to be synced
+			case d.Fault == cluster.TornWrites:
+				hurt.Torn++
+			}
+			c.damage[node] = hurt
+		}
 		c.dead[node] = true
 		delete(c.paused, node)
 	})
@@ -249,6 +279,74 @@ func degrade(q *cluster.Quality, s cluster.Shape, n float64) {
 	if s.Rate > 0 {
 		q.Rate = min(q.Rate, s.Rate)
 	}
+}
+
+// Skew sets a clock.
+func (c *Cluster) Skew(ctx context.Context, node string, s cluster.Skew) error {
+	return c.do(ctx, func() { c.skews[node] = skewed{s, c.rt.Now()} })
+}
+
+// Reset sets it right.
+func (c *Cluster) Reset(ctx context.Context, node string) error {
+	return c.do(ctx, func() { delete(c.skews, node) })
+}
+
+// Offsets is what the clocks of the nodes that run show.
+func (c *Cluster) Offsets(ctx context.Context, nodes []string) (map[string]time.Duration, error) {
+	if err := c.rt.Sleep(ctx, time.Millisecond); err != nil {
+		return nil, err
+	}
+	now := c.rt.Now()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	out := map[string]time.Duration{}
+	for _, n := range nodes {
+		if c.dead[n] || c.paused[n] {
+			continue
+		}
+		out[n] = 0
+		if s, ok := c.skews[n]; ok {
+			out[n] = s.Offset + time.Duration(float64(now-s.since)*(s.Rate-1))
+		}
+	}
+	return out, nil
+}
+
+// DiskFaults refuses nothing.
+func (c *Cluster) DiskFaults(cluster.DiskFault) error { return nil }
+
+// Break makes a disk fail; faults other than power cuts show at once.
+func (c *Cluster) Break(ctx context.Context, id, node string, d cluster.Disk) error {
+	return c.do(ctx, func() {
+		if c.disks[node] == nil {
+			c.disks[node] = map[string]cluster.Disk{}
+		}
+		c.disks[node][id] = d
+		hurt := c.damage[node]
+		switch d.Fault {
+		case cluster.FailIO, cluster.Full:
+			hurt.Failed++
+			c.dead[node] = true // as a careful store does
+		case cluster.FlipBits:
+			hurt.Flipped++
+		case cluster.SlowSync:
+			hurt.Slowed++
+		case cluster.LoseUnsynced, cluster.TornWrites:
+		}
+		c.damage[node] = hurt
+	})
+}
+
+// Repair ends a fault of a disk.
+func (c *Cluster) Repair(ctx context.Context, id, node string) error {
+	return c.do(ctx, func() { delete(c.disks[node], id) })
+}
+
+// Damage is what was done to a disk.
+func (c *Cluster) Damage(_ context.Context, node string) (cluster.Damage, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.damage[node], nil
 }
 
 // Workers counts who was stalled; it acts as one worker that stalls at once.
