@@ -129,9 +129,7 @@ func fence(s string) string {
 // unknown.
 func WriteAnnotations(w io.Writer, r Results) error {
 	var b bytes.Buffer
-	line := func(level, title, text string) {
-		fmt.Fprintf(&b, "::%s title=%s::%s\n", level, property(title), message(text))
-	}
+	line := func(level, title, text string) { b.WriteString(Annotation(level, title, text)) }
 	for i, a := range r.Anomalies {
 		if i == summaryAnomalies {
 			line("error", "faultline", plural(len(r.Anomalies)-i, "more anomaly"))
@@ -155,6 +153,11 @@ func WriteAnnotations(w io.Writer, r Results) error {
 	}
 	_, err := w.Write(b.Bytes())
 	return err
+}
+
+// Annotation is one workflow command: level is error, warning or notice.
+func Annotation(level, title, text string) string {
+	return fmt.Sprintf("::%s title=%s::%s\n", level, property(title), message(text))
 }
 
 func message(s string) string {

@@ -241,13 +241,14 @@ func TestSummaries(t *testing.T) {
 	if m.State() != Unexpected {
 		t.Errorf("state %s", m.State())
 	}
-	var text, markdown, page, junit bytes.Buffer
-	if err := errors.Join(m.WriteText(&text), m.WriteMarkdown(&markdown), m.WriteHTML(&page), WriteJUnit(&junit, m)); err != nil {
+	var text, markdown, page, junit, notes bytes.Buffer
+	if err := errors.Join(m.WriteText(&text), m.WriteMarkdown(&markdown), m.WriteHTML(&page), WriteJUnit(&junit, m), m.WriteAnnotations(&notes)); err != nil {
 		t.Fatal(err)
 	}
 	golden(t, "summary.txt", text.Bytes())
 	golden(t, "summary.md", markdown.Bytes())
 	golden(t, "junit.xml", junit.Bytes())
+	golden(t, "annotations.txt", notes.Bytes())
 	_, body, _ := bytes.Cut(page.Bytes(), []byte("</head>")) // the style sheet is no part of it
 	golden(t, "summary.html", body)
 	if strings.Contains(page.String(), "<script") {

@@ -226,6 +226,22 @@ func (m Summary) WriteMarkdown(w io.Writer) error {
 	return err
 }
 
+// WriteAnnotations writes what is not as expected as workflow commands of a CI
+// service.
+func (m Summary) WriteAnnotations(w io.Writer) error {
+	var b strings.Builder
+	for _, c := range m.Cases {
+		level := map[State]string{Unexpected: "error", Untested: "error", Skipped: "warning", Undecided: "warning"}[c.State]
+		if level != "" {
+			text := fmt.Sprintf("expected %s, %d of %d runs were\n%s", c.Expect, c.Met, c.Of, strings.Join(c.Why(), "\n"))
+			b.WriteString(reports.Annotation(level, "faultline "+m.Suite.Name+": "+c.Name, text))
+		}
+	}
+	b.WriteString(reports.Annotation("notice", "faultline "+m.Suite.Name, m.Sentence()))
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
 // WriteHTML writes the summary as one self-contained page that links the runs.
 func (m Summary) WriteHTML(w io.Writer) error {
 	t, err := template.New("suite").Parse(summaryTemplate)

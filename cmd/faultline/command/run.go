@@ -31,7 +31,7 @@ type asked struct {
 	checkTimeout                  time.Duration
 	checkMemory                   string
 	online, keepGoing             bool
-	json, quiet                   bool
+	json, quiet, annotations      bool
 	argv                          []string
 	// given are the flags that stood on the command line.
 	given func(name string) bool
@@ -86,6 +86,7 @@ func (a *asked) add(f *pflag.FlagSet) {
 	f.BoolVar(&a.online, "online", false, "judge while the test runs, and end it at the first violation")
 	f.BoolVar(&a.keepGoing, "keep-going", false, "with --seeds: go on after a failure, and collect all")
 	f.BoolVar(&a.json, "json", false, "print the results as JSON on standard output, and nothing else there")
+	f.BoolVar(&a.annotations, "annotations", false, "print the findings as annotations for a CI service as well")
 	f.BoolVar(&a.quiet, "quiet", false, "no progress, only the end")
 }
 
@@ -116,6 +117,11 @@ func runCommand(ctx context.Context, env *Env, a asked) error {
 
 // printEnd prints the results as JSON, or what a person wants to read.
 func printEnd(env *Env, a asked, folder *reports.Folder, res reports.Results) error {
+	if a.annotations {
+		if err := reports.WriteAnnotations(env.Stderr, res); err != nil {
+			return err
+		}
+	}
 	if a.json {
 		return res.Encode(env.Stdout)
 	}

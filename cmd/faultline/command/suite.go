@@ -24,6 +24,7 @@ import (
 type suiteFlags struct {
 	shard, junit, markdown, runs, seed string
 	json, quiet, failFast, resume      bool
+	annotations                        bool
 	parallel                           int
 
 	part, of int
@@ -59,6 +60,7 @@ tested, 2 an unexpected unknown, 254 bad input; then nothing was run.`,
 	c.Flags().StringVar(&f.runs, "runs", "runs", "folder that keeps the runs")
 	c.Flags().StringVar(&f.seed, "seed", "", "what all seeds are drawn from (default: the suite's, or a fresh one)")
 	c.Flags().BoolVar(&f.json, "json", false, "print what came of each case as JSON, and nothing else")
+	c.Flags().BoolVar(&f.annotations, "annotations", false, "print what is unexpected as annotations for a CI service as well")
 	c.Flags().BoolVar(&f.quiet, "quiet", false, "no progress, only the end")
 	c.Flags().BoolVar(&f.failFast, "fail-fast", false, "start no further run once a case has failed")
 	c.Flags().BoolVar(&f.resume, "resume", false, "go on with the newest execution of the same suite that was interrupted")
@@ -143,6 +145,11 @@ func runSuites(ctx context.Context, env *Env, f *suiteFlags, paths []string) err
 			}
 			return nil
 		}))
+	}
+	if f.annotations {
+		for _, m := range sums {
+			err = errors.Join(err, m.WriteAnnotations(env.Stderr))
+		}
 	}
 	if f.json {
 		err = errors.Join(err, printSuites(env, sums))
