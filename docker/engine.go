@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -68,7 +69,8 @@ func asked(ctx context.Context) error {
 }
 
 func noEngine(err error) error {
-	return fmt.Errorf("docker: %w: %w; start Docker, or set DOCKER_HOST, or use --on local", ErrNoEngine, err)
+	why, _, _ := strings.Cut(err.Error(), ";") // what follows is the client's own advice
+	return fmt.Errorf("docker: %w: %s: start Docker or set DOCKER_HOST; the bundled stores also run with --on local", ErrNoEngine, why)
 }
 
 // parallel runs f for each of n and joins the errors.

@@ -21,8 +21,10 @@ import (
 // diagnosis is what `doctor --json` prints.
 type diagnosis struct {
 	docker.Report
-	Faults  []ability     `json:"faults"`
-	Removed []docker.Item `json:"removed,omitempty"`
+	Faults []ability `json:"faults"`
+	// Worlds that are missing as a whole, and why.
+	Missing map[string]string `json:"missing,omitempty"`
+	Removed []docker.Item     `json:"removed,omitempty"`
 }
 
 // ability says where a fault can be injected: "" or why not, by world.
@@ -83,7 +85,7 @@ func (env *Env) diagnose(ctx context.Context, clean bool) (diagnosis, error) {
 		return d, err
 	}
 	defer os.RemoveAll(dir)
-	l, err := local.New(local.Config{Names: local.Names(2), Dir: dir, Framed: true, Command: self})
+	l, err := local.New(local.Config{Names: local.Names(2), Ports: env.localPorts(), Dir: dir, Framed: true, Command: self})
 	if err != nil {
 		reasons[onLocal] = err.Error()
 	} else {
@@ -94,8 +96,18 @@ func (env *Env) diagnose(ctx context.Context, clean bool) (diagnosis, error) {
 	} else {
 		worlds[onDocker] = bare
 	}
-	d.Faults = env.abilities(worlds, reasons)
+	d.Faults, d.Missing = env.abilities(worlds, reasons), reasons
 	return d, nil
+}
+
+// localPorts are those of a system that runs as processes.
+func (env *Env) localPorts() []cluster.Port {
+	for _, s := range env.Systems {
+		if s.Process != nil {
+			return s.Ports
+		}
+	}
+	return nil
 }
 
 // self is how a bundled store starts.
@@ -223,6 +235,9 @@ func (d diagnosis) printFaults(p *printer) {
 				continue
 			}
 			cells = append(cells, "no")
+			if d.Missing[w] != "" {
+				continue
+			}
 			if text := fmt.Sprintf("%s on %s: %s", a.Fault, w, a.Worlds[w]); !slices.Contains(why, text) {
 				why = append(why, text)
 			}
@@ -231,6 +246,9 @@ func (d diagnosis) printFaults(p *printer) {
 	}
 	if err := t.Flush(); err != nil {
 		p.err = err
+	}
+	for _, w := range slices.Sorted(maps.Keys(d.Missing)) {
+		p.line("nothing on %s: %s", w, d.Missing[w])
 	}
 	for _, text := range why {
 		p.line("%s", text)
