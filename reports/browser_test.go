@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/chromedp/cdproto/cdp"
-	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
@@ -80,6 +79,12 @@ func (w *watch) listen(t testing.TB, ctx context.Context, page string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+func (w *watch) enable(t testing.TB, ctx context.Context) {
+	t.Helper()
+	call(t, ctx, network.Enable, network.EnableParams{})
+	call(t, ctx, runtime.Enable, cdp.Empty{})
 }
 
 func (w *watch) check(t testing.TB) {
@@ -159,8 +164,7 @@ func openFluently(t *testing.T, browser context.Context, url string) {
 		ctx, cancel := chromedp.NewContext(browser)
 		w := &watch{}
 		w.listen(t, ctx, url)
-		call(t, ctx, network.Enable, network.EnableParams{})
-		call(t, ctx, runtime.Enable, cdp.Empty{})
+		w.enable(t, ctx)
 		if err := chromedp.Do(ctx, chromedp.EmulateViewport(1280, 900)); err != nil {
 			t.Fatal(err)
 		}
@@ -231,46 +235,5 @@ func TestRawEventsAreTheHistory(t *testing.T) {
 		if shown[i] != want[i] {
 			t.Fatalf("shown %s\nwant  %s", shown[i], want[i])
 		}
-	}
-}
-
-// TestScreenshots writes pictures for people to look at, where FAULTLINE_SHOTS
-// names a folder.
-func TestScreenshots(t *testing.T) {
-	dir := os.Getenv("FAULTLINE_SHOTS")
-	if dir == "" {
-		t.Skip("skipped: FAULTLINE_SHOTS names no folder")
-	}
-	ctx := browser(t)
-	for name, shape := range situations() {
-		f := synthFolder(t, 1000, shape)
-		if err := Render(f); err != nil {
-			t.Fatal(err)
-		}
-		for _, view := range []struct {
-			name   string
-			width  int64
-			scheme string
-		}{{"desktop-light", 1280, "light"}, {"desktop-dark", 1280, "dark"}, {"phone-light", 390, "light"}, {"phone-dark", 390, "dark"}} {
-			shot(t, ctx, "file://"+filepath.Join(f.Path, IndexFile), view.width, view.scheme, filepath.Join(dir, name+"-"+view.name+".png"))
-		}
-	}
-}
-
-func shot(t testing.TB, ctx context.Context, url string, width int64, scheme, to string) {
-	t.Helper()
-	if err := chromedp.Do(ctx, chromedp.EmulateViewport(width, 900)); err != nil {
-		t.Fatal(err)
-	}
-	call(t, ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
-		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
-	})
-	load(t, ctx, url)
-	png, err := chromedp.Run(ctx, chromedp.FullScreenshot(100))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(to, png, 0o644); err != nil {
-		t.Fatal(err)
 	}
 }

@@ -68,27 +68,33 @@ func TestRenderDegrades(t *testing.T) {
 	}
 }
 
+// hostile puts script into everything that a system, or a results.json, can say.
+func hostile(s *synth, r *Results) {
+	const evil = "</script><script>alert(1);window.hostileRan=1</script>\"'`${alert(1)}<img src=x onerror=window.hostileRan=1>\u2028\x00\x1b[31m"
+	for i := range s.events {
+		e := &s.events[i]
+		if e.Process == history.Nemesis {
+			continue
+		}
+		e.Key, e.Node = evil, evil
+		if e.Type != history.OK && e.Type != history.Invoke {
+			e.Error = evil
+		}
+		if e.F == "read" && e.Type == history.OK {
+			e.Value = map[string]any{evil: []any{evil}}
+		}
+	}
+	r.invalid(checker.Anomaly{Name: evil, Key: evil, Explain: evil, Ops: []int{0, 1, 2}})
+	r.System, r.Version, r.Workload, r.Nemesis, r.On, r.Reproduce = evil, evil, evil, []string{evil}, evil, evil
+	r.Ladder = map[string]checker.Verdict{evil: checker.Invalid}
+	r.Power = Power{Missing: []string{evil}, Rules: []PowerRule{{evil, evil, false}}}
+	r.Checks = []Check{{Checker: evil, Engine: evil, Reason: evil, Figures: map[string]float64{"stale" + evil: 1}}}
+}
+
 // TestHostileValuesStayText writes script into everything that a system can say.
 func TestHostileValuesStayText(t *testing.T) {
 	t.Parallel()
-	const evil = "</script><script>alert(1)</script>\"'`${alert(1)}<img src=x onerror=alert(1)>\u2028\x00\x1b[31m"
-	f := synthFolder(t, 100, func(s *synth, r *Results) {
-		for i := range s.events {
-			e := &s.events[i]
-			if e.Process == history.Nemesis {
-				continue
-			}
-			e.Key, e.Node = evil, evil
-			if e.Type != history.OK && e.Type != history.Invoke {
-				e.Error = evil
-			}
-			if e.F == "read" && e.Type == history.OK {
-				e.Value = map[string]any{evil: []any{evil}}
-			}
-		}
-		r.invalid(checker.Anomaly{Name: evil, Key: evil, Explain: evil, Ops: []int{0, 1, 2}})
-		r.System, r.Version, r.Workload, r.Nemesis, r.On, r.Reproduce = evil, evil, evil, []string{evil}, evil, evil
-	})
+	f := synthFolder(t, 100, hostile)
 	if err := Render(f); err != nil {
 		t.Fatal(err)
 	}

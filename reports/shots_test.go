@@ -1,0 +1,205 @@
+package reports
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"image"
+	"image/color"
+	"image/png"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/chromedp"
+)
+
+const (
+	// A golden picture is kept at an eighth of its size: fonts differ from machine
+	// to machine, the layout must not.
+	shotScale = 8
+	// shotTolerance is how much a picture may differ from its golden: the mean over
+	// all pixels of the shrunken pictures, of 255 shades.
+	shotTolerance = 6.0
+)
+
+type look struct {
+	name          string
+	width, height int64
+	scheme        string
+}
+
+func looks() []look {
+	return []look{
+		{"desktop-light", 1280, 900, "light"}, {"desktop-dark", 1280, 900, "dark"},
+		{"phone-light", 390, 844, "light"}, {"phone-dark", 390, 844, "dark"},
+	}
+}
+
+// TestFirstScreensLookAsTheyDid compares what one sees first of a page with a
+// golden. FAULTLINE_SHOTS names a folder for whole pictures to look at.
+func TestFirstScreensLookAsTheyDid(t *testing.T) {
+	ctx := browser(t)
+	dir := os.Getenv("FAULTLINE_SHOTS")
+	for name, shape := range situations() {
+		if dir == "" && name != "stale-read" && name != "double-hold" {
+			continue
+		}
+		f := synthFolder(t, 1000, shape)
+		if err := Render(f); err != nil {
+			t.Fatal(err)
+		}
+		for _, l := range looks() {
+			url := "file://" + filepath.Join(f.Path, IndexFile)
+			first := shot(t, ctx, url, l, chromedp.CaptureScreenshot())
+			if name == "stale-read" || name == "double-hold" {
+				compareShot(t, filepath.Join("testdata", "shots", name+"-"+l.name+".png"), first)
+			}
+			if dir != "" {
+				whole := shot(t, ctx, url, l, chromedp.FullScreenshot(100))
+				if err := os.WriteFile(filepath.Join(dir, name+"-"+l.name+".png"), whole, 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+}
+
+func shot(t testing.TB, ctx context.Context, url string, l look, take chromedp.Action[[]byte]) []byte {
+	t.Helper()
+	if err := chromedp.Do(ctx, chromedp.EmulateViewport(l.width, l.height)); err != nil {
+		t.Fatal(err)
+	}
+	call(t, ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: l.scheme}},
+	})
+	load(t, ctx, url)
+	b, err := chromedp.Run(ctx, take)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func compareShot(t *testing.T, path string, got []byte) {
+	t.Helper()
+	small := shrink(t, got)
+	if *update {
+		var b bytes.Buffer
+		if err := png.Encode(&b, small); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, b.Bytes(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := png.Decode(bytes.NewReader(b))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want.Bounds() != small.Bounds() {
+		t.Fatalf("%s is %v, the page %v", path, want.Bounds(), small.Bounds())
+	}
+	if d := difference(want, small); d > shotTolerance {
+		t.Errorf("%s: the page differs by %.1f of 255, at most %.1f are allowed; run with -update and look", path, d, shotTolerance)
+	}
+}
+
+// shrink averages blocks of shotScale × shotScale pixels.
+func shrink(t *testing.T, b []byte) *image.RGBA {
+	t.Helper()
+	big, err := png.Decode(bytes.NewReader(b))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := big.Bounds()
+	small := image.NewRGBA(image.Rect(0, 0, r.Dx()/shotScale, r.Dy()/shotScale))
+	for y := range small.Rect.Dy() {
+		for x := range small.Rect.Dx() {
+			var sum [3]uint32
+			for i := range shotScale * shotScale {
+				cr, cg, cb, _ := big.At(r.Min.X+x*shotScale+i%shotScale, r.Min.Y+y*shotScale+i/shotScale).RGBA()
+				sum[0], sum[1], sum[2] = sum[0]+cr>>8, sum[1]+cg>>8, sum[2]+cb>>8
+			}
+			n := uint32(shotScale * shotScale)
+			small.SetRGBA(x, y, color.RGBA{uint8(sum[0] / n), uint8(sum[1] / n), uint8(sum[2] / n), 255})
+		}
+	}
+	return small
+}
+
+func difference(a, b image.Image) float64 {
+	sum, n := 0.0, 0
+	for y := range a.Bounds().Dy() {
+		for x := range a.Bounds().Dx() {
+			r1, g1, b1, _ := a.At(x, y).RGBA()
+			r2, g2, b2, _ := b.At(x, y).RGBA()
+			for _, d := range [3]int{int(r1>>8) - int(r2>>8), int(g1>>8) - int(g2>>8), int(b1>>8) - int(b2>>8)} {
+				sum += float64(max(d, -d))
+				n++
+			}
+		}
+	}
+	return sum / float64(n)
+}
+
+// TestHostilePageRunsNothing opens a page made of hostile values: nothing of them
+// runs, asks for anything or breaks the viewer.
+func TestHostilePageRunsNothing(t *testing.T) {
+	ctx := browser(t)
+	f := synthFolder(t, 100, hostile)
+	if err := Render(f); err != nil {
+		t.Fatal(err)
+	}
+	url := "file://" + filepath.Join(f.Path, IndexFile)
+	w := &watch{}
+	w.listen(t, ctx, url)
+	w.enable(t, ctx)
+	load(t, ctx, url)
+	if ran := eval[bool](t, ctx, `Boolean(window.hostileRan)`); ran {
+		t.Error("a value ran as script")
+	}
+	if n := eval[int](t, ctx, `document.querySelectorAll('img').length`); n != 0 {
+		t.Errorf("%d values became pictures", n)
+	}
+	text := eval[string](t, ctx, `(() => { const v = window.faultline.viewer; v.choose(0); v.hover(v.left + 5, 5); return document.getElementById('raw').textContent; })()`)
+	if text == "" {
+		t.Error("no raw events")
+	}
+	w.check(t)
+}
+
+// TestKeyboard: the timeline can be read without a mouse.
+func TestKeyboard(t *testing.T) {
+	ctx := browser(t)
+	f := synthFolder(t, 1000, staleRead)
+	if err := Render(f); err != nil {
+		t.Fatal(err)
+	}
+	load(t, ctx, "file://"+filepath.Join(f.Path, IndexFile))
+	key := func(k string) string {
+		return fmt.Sprintf(`document.getElementById('ops').dispatchEvent(new KeyboardEvent('keydown', {key: %q, cancelable: true}));`, k)
+	}
+	before := eval[float64](t, ctx, `window.faultline.viewer.t1 - window.faultline.viewer.t0`)
+	after := eval[float64](t, ctx, key("+")+key("+")+key("ArrowRight")+`window.faultline.viewer.t1 - window.faultline.viewer.t0`)
+	if after > before/3.9 {
+		t.Errorf("two zooms turned %v into %v", before, after)
+	}
+	raw := eval[string](t, ctx, key("n")+key("n")+`document.getElementById('raw').textContent`)
+	if !bytes.Contains([]byte(raw), []byte(`"type":"invoke"`)) {
+		t.Errorf("the chosen operation reads %q", raw)
+	}
+	linked := eval[string](t, ctx, `document.querySelector('a[data-op]').click(); document.getElementById('raw').textContent`)
+	if !bytes.Contains([]byte(linked), []byte(`"process":900001`)) {
+		t.Errorf("the link of an anomaly opens %q", linked)
+	}
+}
