@@ -311,3 +311,52 @@ func TestParallelRunsAreAllDone(t *testing.T) {
 		t.Errorf("%d seeds, %d at once", len(seeds), most)
 	}
 }
+
+// TestExampleWorkflowIsWellFormed: each job has steps, and the commands in it are
+// of suites that come along.
+func TestExampleWorkflowIsWellFormed(t *testing.T) {
+	t.Parallel()
+	b, err := os.ReadFile(filepath.Join("..", "examples", "ci", "faultline.yml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var w struct {
+		Jobs map[string]struct {
+			Steps []struct{ Uses, Run string }
+		}
+	}
+	if err := yaml.Unmarshal(b, &w); err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for name, job := range w.Jobs {
+		for _, s := range job.Steps {
+			if (s.Uses == "") == (s.Run == "") {
+				t.Errorf("%s: a step neither uses nor runs one thing: %+v", name, s)
+			}
+			if rest, ok := strings.CutPrefix(s.Run, "faultline suite "); ok {
+				found++
+				if n, _, _ := strings.Cut(rest, " "); !strings.Contains(strings.Join(Names(), " "), n) {
+					t.Errorf("%s runs the suite %s, which does not come along", name, n)
+				}
+			}
+		}
+	}
+	if found != 2 {
+		t.Errorf("%d steps run suites", found)
+	}
+}
+
+// TestDocumentedSuiteIsRead reads the example in the docs.
+func TestDocumentedSuiteIsRead(t *testing.T) {
+	t.Parallel()
+	b, err := os.ReadFile(filepath.Join("..", "docs", "suites.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, text, _ := strings.Cut(string(b), "```yaml\n")
+	text, _, _ = strings.Cut(text, "```")
+	if s := read(t, text); len(s.Cases) != 5 || s.Runs() != 9 {
+		t.Errorf("%d cases, %d runs", len(s.Cases), s.Runs())
+	}
+}
