@@ -81,7 +81,7 @@ func outline(t Test) reports.Results {
 // powerOf asks whether the run could have found anything.
 func powerOf(t Test) checker.Checker {
 	o := t.Power
-	o.Faults, o.Nodes = t.Record.Nemesis, t.Record.Nodes
+	o.Faults, o.Nodes, o.Kinds = t.Record.Nemesis, t.Record.Nodes, t.Workload.Sometimes
 	return power.New(o)
 }
 

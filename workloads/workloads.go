@@ -5,6 +5,7 @@ package workloads
 
 import (
 	"context"
+	"time"
 
 	"github.com/faultline-dev/faultline/checker"
 	"github.com/faultline-dev/faultline/generator"
@@ -18,6 +19,9 @@ type Params struct {
 	Keys        int // how many keys are in use at once
 	Concurrency int // workers
 	Nodes       []string
+	// System are the options of the system: which recipe it was asked for, how it
+	// reads.
+	System options.Values
 	// Opened is a client like those that operations will be given, closed or never
 	// connected: the workload asks it for methods only.
 	Opened any
@@ -53,4 +57,7 @@ type Instance struct {
 	Model string
 	// Sometimes are the kinds of operation without whose success nothing was tested.
 	Sometimes []string
+	// ClockBound is how far apart the nodes' clocks may be for what the checkers
+	// take as promised; 0 for any distance. A world that makes clocks up keeps to it.
+	ClockBound time.Duration
 }

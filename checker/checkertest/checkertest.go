@@ -109,6 +109,7 @@ func Events(h *history.History) []history.Op {
 //	p3 cas 1 2        |--!    ! is a failure; "saw 5" before the bars: it saw 5
 //	p4 write 3        |--?    ? is an operation of unknown fate
 //	p1 k7: read 3 v4     |-|  k7: is the key, v4 the version
+//	p1 acquire owner=a token=1 lease=50 |-|  an object; lease and ttl are in columns
 //
 // A column is a millisecond. Indentation before the first bar counts from the
 // longest description, given as "at 30" in a line of its own, else from the
@@ -173,6 +174,10 @@ func parseLine(s string) (parsed, error) {
 	p.op.F = words[0]
 	var vals []any
 	for i := 1; i < len(words); i++ {
+		if name, v, ok := strings.Cut(words[i], "="); ok {
+			p.field(name, parseValue(v))
+			continue
+		}
 		if v, ok := strings.CutPrefix(words[i], "v"); ok {
 			if n, err := strconv.ParseInt(v, 10, 64); err == nil {
 				p.done.Version = n
@@ -186,8 +191,23 @@ func parseLine(s string) (parsed, error) {
 		}
 		vals = append(vals, parseValue(words[i]))
 	}
-	p.values(vals)
+	if p.op.Value == nil {
+		p.values(vals)
+	}
 	return p, nil
+}
+
+// field adds a field to what the operation is given and what it returns.
+func (p *parsed) field(name string, v any) {
+	m, ok := p.op.Value.(map[string]any)
+	if !ok {
+		m = map[string]any{}
+		p.op.Value, p.done.Value = m, m
+	}
+	if n, ok := v.(int64); ok && (name == "lease" || name == "ttl") {
+		name, v = name+"_ns", n*int64(time.Millisecond)
+	}
+	m[name] = v
 }
 
 func (p *parsed) values(vals []any) {

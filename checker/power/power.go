@@ -26,6 +26,8 @@ type Options struct {
 	// their share of the attempts; by default 20 and 0.05. Negative is no demand.
 	MinOK    int
 	MinShare float64
+	// Kinds are the kinds of operation that this is asked of; nil for all there are.
+	Kinds []string
 	// Reads are the kinds of operation that read; default read, get, contains.
 	// Where a history has none of them, the rules about reads do not apply.
 	Reads []string
@@ -108,10 +110,18 @@ func (m *measure) kinds() {
 			ok[f]++
 		}
 	}
+	for _, name := range m.o.Kinds {
+		if len(all) > 0 && !slices.Contains(m.h.Fs(), name) {
+			m.rule(false, "there are "+name+" operations", "none", "there were no "+name+" operations")
+		}
+	}
 	if len(all) == 0 {
 		m.rule(false, "there are operations", "none", "there were no operations")
 	}
 	for f, name := range m.h.Fs() {
+		if m.o.Kinds != nil && !slices.Contains(m.o.Kinds, name) {
+			continue
+		}
 		share := float64(ok[f]) / float64(all[f])
 		got := fmt.Sprintf("%d of %d (%.1f %%)", ok[f], all[f], 100*share)
 		rule := fmt.Sprintf("at least %d %s operations and %.0f %% of them succeed", m.o.MinOK, name, 100*m.o.MinShare)

@@ -38,6 +38,7 @@ type Client struct {
 	caller cluster.Caller
 	node   string
 	reads  string
+	fenced bool // writes under a lock carry its token
 	limit  time.Duration
 	close  func()
 }
@@ -55,7 +56,7 @@ func Open(ctx context.Context, t clients.Target) (clients.Client, error) {
 
 // New is a client that has not spoken to its node yet.
 func New(t clients.Target) *Client {
-	c := &Client{node: t.Node.Name, reads: t.Options.String("reads"), limit: t.Timeout, close: func() {}}
+	c := &Client{node: t.Node.Name, reads: t.Options.String("reads"), fenced: t.Options.String("recipe") == recipeFenced, limit: t.Timeout, close: func() {}}
 	caller, ok := t.Cluster.(cluster.Caller)
 	if !ok {
 		h := newHTTP(t.Node.Ports[ClientPort])

@@ -14,6 +14,7 @@ func System(bugs []clients.Bug) clients.System {
 	s.Doc = "the bundled Paxos store: a rewritable register per key, after CASPaxos, without a log and without a leader"
 	s.Options = []options.Option{
 		{Name: "reads", Kind: options.String, Default: "linearizable", Values: []string{"linearizable", "local"}, Doc: "linearizable asks a majority, local reads what the node has accepted"},
+		bundled.RecipeOption(),
 	}
 	return s
 }

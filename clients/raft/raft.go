@@ -16,6 +16,7 @@ func System(bugs []clients.Bug) clients.System {
 	s.Doc = "the bundled Raft store: registers, locks and expiring keys over a replicated log"
 	s.Options = []options.Option{
 		{Name: "reads", Kind: options.String, Default: "linearizable", Values: []string{"linearizable", "lease", "local"}, Doc: "linearizable asks a quorum, lease trusts clocks, local reads what the node has applied"},
+		bundled.RecipeOption(),
 	}
 	s.Leader = func(ctx context.Context, c cluster.Cluster, _ options.Values) (string, error) {
 		return bundled.Leader(ctx, c)

@@ -3,6 +3,7 @@ package all
 
 import (
 	"github.com/faultline-dev/faultline/workloads"
+	"github.com/faultline-dev/faultline/workloads/lock"
 	"github.com/faultline-dev/faultline/workloads/register"
 )
 
@@ -10,5 +11,6 @@ import (
 func All() []workloads.Workload {
 	return []workloads.Workload{
 		register.Workload(),
+		lock.Workload(),
 	}
 }

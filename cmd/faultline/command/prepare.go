@@ -47,6 +47,8 @@ type planned struct {
 	runs     string
 	budget   checker.Budget
 	progress io.Writer
+	// clockBound is how far apart the workload lets the nodes' clocks be.
+	clockBound time.Duration
 }
 
 // prepare turns what was asked into a run, or into an error that says what to do.
@@ -260,13 +262,13 @@ func (p *planned) instance() (*workloads.Instance, error) {
 		return nil, err
 	}
 	w, err := p.workload.New(workloads.Params{
-		Options: p.workOpts, Keys: p.record.Keys, Concurrency: p.record.Concurrency,
+		Options: p.workOpts, System: p.sysOpts, Keys: p.record.Keys, Concurrency: p.record.Concurrency,
 		Nodes: p.record.Nodes, Opened: opened, Budget: p.budget,
 	})
 	if err != nil {
 		return nil, exit.Usagef("%s: %w", p.system.Name, err)
 	}
-	p.record.Model = w.Model
+	p.record.Model, p.clockBound = w.Model, w.ClockBound
 	return w, nil
 }
 

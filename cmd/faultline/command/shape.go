@@ -69,6 +69,9 @@ func (p *planned) simulated() bool {
 	return found
 }
 
+// aroundTime is more than a simulated run takes around its main phase.
+const aroundTime = time.Minute
+
 // simulate makes the simulated cluster of the run. How its network, disks and
 // clocks behave where no fault touches them is drawn from the seed too.
 func (p *planned) simulate(keep bool) (*sim.World, error) {
@@ -79,5 +82,9 @@ func (p *planned) simulate(keep bool) (*sim.World, error) {
 	}
 	c := sim.Draw(r.Seed)
 	c.System, c.Names, c.Seed, c.Keep = system, r.Nodes, r.Seed, keep
+	if p.clockBound > 0 {
+		// Clocks that run apart from the start stay within the bound to the end.
+		c.Drift = min(c.Drift, float64(p.clockBound)/float64(2*(r.Time+aroundTime)))
+	}
 	return sim.New(c), nil
 }

@@ -1,0 +1,204 @@
+// Package lock judges the histories of locks and of the data that they guard.
+//
+// What counts as an anomaly follows from what the lock's recipe promises, since
+// any lock that ends by a lease can be held twice in time. Whatever the promise,
+// the figures say how often and for how long holds overlapped, and how many
+// updates of the guarded data were lost.
+//
+// Only certain holds count. One begins when its acquire has returned, and ends
+// at the earliest of
+//
+//   - the invocation of its release: of the last one that was not refused, so
+//     that one of unknown fate ends it, unless a successful one follows;
+//   - the holder learning that it no longer holds it (a lost operation, or a
+//     release that saw another holder);
+//   - the end of its process, that is the last completion of the session;
+//   - under a promise that a lease bounds, its own deadline by its own clock: the
+//     invocation of the acquire, plus the lease, less what clocks may be off.
+//
+// An acquire of unknown fate is a hold for nobody: the session has ended with it.
+// Two events with one stamp are concurrent, so holds that only touch do not
+// overlap. Hence no order of grants and releases within the operations' intervals
+// explains an overlap of certain holds: the alarm is proof.
+package lock
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/faultline-dev/faultline/checker"
+	"github.com/faultline-dev/faultline/history"
+)
+
+// Promise is what a lock's recipe promises its users.
+type Promise string
+
+const (
+	// Exclusion: no two hold the lock at a time. Any overlap is a double-hold, any
+	// lost update an anomaly.
+	Exclusion Promise = "exclusion"
+	// WithinLease: no two hold it before the earlier one's lease has run out by
+	// its own clock.
+	WithinLease Promise = "exclusion-within-lease"
+	// FencedData: holds may overlap, but no update of the guarded data is lost, and
+	// none is taken under a token older than one already used.
+	FencedData Promise = "fenced-data"
+)
+
+// The kinds of operation.
+const (
+	Acquire = "acquire"
+	Release = "release"
+	Update  = "update"
+	Lost    = "lost"
+)
+
+// Anomalies.
+const (
+	DoubleHold      = "double-hold"
+	FenceRegression = "fence-regression"
+	LostUpdate      = "lost-update-under-lock"
+)
+
+// Options say what is promised.
+type Options struct {
+	// Promise is Exclusion unless set.
+	Promise Promise
+	// Drift is by what share a lease may end early because clocks run at different
+	// rates, Clocks by how much because they show different times.
+	Drift  float64
+	Clocks time.Duration
+	// MaxAnomalies bounds how many of each name are told; 16 unless set.
+	MaxAnomalies int
+}
+
+// Overlap is two holds at a time.
+type Overlap struct {
+	Key    string        `json:"key"`
+	Owners [2]string     `json:"owners"` // the earlier holder first
+	Start  time.Duration `json:"start_ns"`
+	Length time.Duration `json:"length_ns"`
+	// Expired says that the earlier holder's lease had run out by its own clock.
+	Expired bool `json:"expired"`
+}
+
+// maxOverlaps bounds the overlaps that Detail lists.
+const maxOverlaps = 100
+
+// Detail is what the figures were counted from.
+type Detail struct {
+	Promise  Promise   `json:"promise"`
+	Overlaps []Overlap `json:"overlaps,omitempty"` // the first of them
+}
+
+// New is the checker "lock".
+func New(o Options) checker.Checker {
+	if o.Promise == "" {
+		o.Promise = Exclusion
+	}
+	if o.MaxAnomalies == 0 {
+		o.MaxAnomalies = 16
+	}
+	return checker.Func("lock", func(_ context.Context, h *history.History) checker.Result {
+		start := time.Now()
+		r := judge(h, o)
+		r.Duration = time.Since(start)
+		return r
+	})
+}
+
+// judgement is the state of a check.
+type judgement struct {
+	h   *history.History
+	o   Options
+	ops []grant // what the history says, decoded
+	// ends are the last completions of processes and what completed.
+	ends map[history.Process]moment
+
+	told   map[string]int // anomalies by name
+	result checker.Result
+	detail Detail
+	length time.Duration // of all overlaps
+}
+
+// moment is a time and the operation that it belongs to.
+type moment struct {
+	at time.Duration
+	op int
+}
+
+// judge decides h. O(n log n) for a bounded number of holds at a time.
+func judge(h *history.History, o Options) checker.Result {
+	j := &judgement{h: h, o: o, told: map[string]int{}, detail: Detail{Promise: o.Promise}}
+	j.result = checker.Result{Verdict: checker.Valid, Engine: "holds", Ops: h.Len(), Figures: map[string]float64{}}
+	if h.Len() == 0 {
+		j.result.Verdict, j.result.Reason = checker.Unknown, "the history has no operations"
+		return j.result
+	}
+	j.read()
+	for key, ops := range j.byKey() {
+		holds := j.holds(ops)
+		j.overlaps(h.Keys()[key], holds)
+		j.fences(h.Keys()[key], ops)
+		j.updates(h.Keys()[key], ops, holds)
+	}
+	j.finish()
+	return j.result
+}
+
+// byKey are the operations of each key.
+func (j *judgement) byKey() [][]grant {
+	keys := make([][]grant, len(j.h.Keys()))
+	for i, g := range j.ops {
+		k := j.h.KeyID(i)
+		keys[k] = append(keys[k], g)
+	}
+	return keys
+}
+
+// add counts an anomaly, and tells it if there is room.
+func (j *judgement) add(a checker.Anomaly) {
+	j.result.Verdict = checker.Invalid
+	j.told[a.Name]++
+	if j.told[a.Name] <= j.o.MaxAnomalies {
+		j.result.Anomalies = append(j.result.Anomalies, a)
+	}
+}
+
+// witness are the operations' invocations, ascending and each once.
+func (j *judgement) witness(ops ...int) []int {
+	var w []int
+	for _, i := range ops {
+		if i >= 0 {
+			w = append(w, j.h.Index(i))
+		}
+	}
+	slices.Sort(w)
+	return slices.Compact(w)
+}
+
+// finish rounds the result off.
+func (j *judgement) finish() {
+	f := j.result.Figures
+	f["overlap_ms_sum"] = ms(j.length)
+	if n := f["updates"]; n > 0 {
+		f["lost_updates_percent"] = 100 * f["lost_updates"] / n
+	}
+	for _, name := range []string{"holds", "overlaps", "overlaps_within_lease", "overlap_ms_max", "lost_updates", "lost_updates_percent", "fence_regressions", "updates_refused"} {
+		f[name] += 0 // a figure that is zero is said too
+	}
+	slices.SortStableFunc(j.result.Anomalies, func(a, b checker.Anomaly) int { return cmp.Compare(a.Time, b.Time) })
+	slices.SortStableFunc(j.detail.Overlaps, func(a, b Overlap) int { return cmp.Compare(a.Start, b.Start) })
+	if f["holds"] == 0 && j.result.Verdict == checker.Valid {
+		j.result.Verdict, j.result.Reason = checker.Unknown, "nobody ever held a lock"
+	}
+	j.result.Detail = j.detail
+}
+
+func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+
+// at is a moment in words.
+func at(d time.Duration) string { return fmt.Sprintf("%.3f ms", ms(d)) }
