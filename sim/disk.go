@@ -24,6 +24,10 @@ func (n *node) sync() {
 	}
 	saves := n.saves
 	n.saves = nil
+	if err := n.writable(); err != nil {
+		n.fail(err)
+		return
+	}
 	for _, s := range saves {
 		var err error
 		if s.Rewrite {
@@ -38,7 +42,7 @@ func (n *node) sync() {
 	}
 	n.syncing = true
 	w := n.w
-	w.after(w.exponential(w.cfg.SyncLeast, w.cfg.SyncMean), &synced{n, n.epoch, saves[len(saves)-1].Seq})
+	w.after(w.exponential(w.cfg.SyncLeast, w.cfg.SyncMean)+n.slower(), &synced{n, n.epoch, saves[len(saves)-1].Seq})
 }
 
 func (s *synced) fire(w *World) {

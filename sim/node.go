@@ -28,6 +28,9 @@ type node struct {
 	fs    *disk.Mem
 	log   *wal.Log
 
+	disk   map[string]cluster.Disk // its faults, by id
+	damage cluster.Damage
+
 	saves   []replica.Save // that wait for the disk
 	syncing bool
 	inbox   []work // what a paused process has not taken yet
@@ -200,10 +203,13 @@ func (n *node) fail(err error) {
 }
 
 // Kill implements cluster.Killer. The process ends; what it has written stays, be
-// it synced or not, as after kill -9.
+// it synced or not, as after kill -9, unless the disk is to lose it.
 func (w *World) Kill(_ context.Context, name string) error {
 	n, err := w.node(name)
 	if err == nil {
+		if n.state != cluster.Dead {
+			n.cut()
+		}
 		n.stop("killed")
 	}
 	return err

@@ -12,8 +12,13 @@ import (
 	"github.com/faultline-dev/faultline/options"
 )
 
-// crashes is how often nodes are crashed until one loses something.
-const crashes = 8
+// crashes is how often nodes are crashed until one loses something, and
+// crashMax for how long at most: between crashes they need time to serve again, or
+// there is nothing to lose.
+const (
+	crashes  = 12
+	crashMax = 4 * time.Second
+)
 
 // Fault is the fault.
 func Fault() nemesis.Fault {
@@ -104,17 +109,19 @@ func (f *failing) inject(ctx context.Context) error {
 	if err := f.each(func(n string) error { return f.env.BreakDisk(ctx, f.id, n, f.disk) }); err != nil || !f.power() {
 		return err
 	}
+	rt := f.env.Runtime
+	end := rt.Now() + crashMax
 	for try := range crashes {
 		if err := f.each(func(n string) error { return f.env.Kill(ctx, f.id, n) }); err != nil {
 			return err
 		}
-		if d, err := f.damage(ctx); err != nil || d != (cluster.Damage{}) || try == crashes-1 {
+		if d, err := f.damage(ctx); err != nil || d != (cluster.Damage{}) || try == crashes-1 || rt.Now() > end {
 			return err
 		}
 		if err := f.each(func(n string) error { return f.env.Revive(ctx, f.id, n) }); err != nil {
 			return err
 		}
-		if err := f.env.Runtime.Sleep(ctx, time.Duration(100+50*try)*time.Millisecond); err != nil {
+		if err := rt.Sleep(ctx, time.Duration(300+70*(try%5))*time.Millisecond); err != nil {
 			return err
 		}
 	}

@@ -223,3 +223,17 @@ func (h *memHandle) Sync() error {
 }
 
 func (h *memHandle) Close() error { return nil }
+
+// Sizes are the bytes of all files, and how many of them a crash may lose: those
+// that aren't synced, and all of a file whose name isn't.
+func (m *Mem) Sizes() (all, unsynced int) {
+	for name, f := range m.files {
+		all += len(f.data)
+		if m.durable[name] == f {
+			unsynced += len(f.data) - f.synced
+		} else {
+			unsynced += len(f.data)
+		}
+	}
+	return all, unsynced
+}
