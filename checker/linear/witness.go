@@ -350,7 +350,7 @@ func (e *explainer) staleName(c, d int32) string {
 	for k := range e.full.len() {
 		i := e.full.at(k)
 		seen := h.F(i) == "read" && h.Type(i) == history.OK || h.F(i) == "cas" && h.Type(i) != history.Info && e.saw(i) != history.None
-		if !seen || i == r || h.Done(i) < h.Invoke(r) && h.Invoke(i) < heal {
+		if !seen || i == r || h.Invoke(i) <= h.Done(r) && h.Invoke(i) < heal {
 			continue
 		}
 		v := e.saw(i)

@@ -190,6 +190,7 @@ func commands(env *Env) []*cobra.Command {
 		newReportCmd(env),
 		newServeCmd(env),
 		newSuiteCmd(env),
+		newGenCmd(env),
 		newListCmd(env),
 		newNodeCmd(env),
 		newDoctorCmd(env),

@@ -1,0 +1,498 @@
+// Package synth makes synthetic histories of simulated objects: right ones, and
+// ones with an anomaly planted at a chosen place, to test and to time checkers
+// with. It streams: memory does not grow with the number of operations, except
+// for what the object itself holds.
+package synth
+
+import (
+	"fmt"
+	"iter"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/faultline-dev/faultline/history"
+)
+
+// Options of a synthetic history.
+type Options struct {
+	// Model is register, cas-register, mutex, owner-mutex, kv, set, counter or
+	// queue.
+	Model     string
+	Ops       int
+	Processes int
+	Keys      int
+	// Info is the share of operations with an effect whose fate stays unknown.
+	Info float64
+	// Anomaly is planted once, after At (0 to 1) of the operations; "" for none.
+	Anomaly string
+	At      float64
+	Seed    uint64
+	// Observe lets failed compare-and-sets say what they saw.
+	Observe bool
+	// Values bounds how many different values are written to a key; 0 is unique
+	// ones.
+	Values int
+	// Versions are carried by completions.
+	Versions bool
+}
+
+// Models that Events knows.
+func Models() []string {
+	return []string{"register", "cas-register", "mutex", "owner-mutex", "kv", "set", "counter", "queue"}
+}
+
+// Anomalies that can be planted in histories of model.
+func Anomalies(model string) []string {
+	switch model {
+	case "register", "cas-register":
+		return []string{"stale-read", "lost-write", "phantom-read", "aborted-read", "future-read"}
+	case "mutex", "owner-mutex":
+		return []string{"double-hold"}
+	case "kv":
+		return []string{"stale-read", "phantom-read"}
+	case "set":
+		return []string{"lost", "phantom"}
+	case "counter":
+		return []string{"out-of-bounds"}
+	case "queue":
+		return []string{"lost", "duplicated", "phantom", "reordered"}
+	}
+	return nil
+}
+
+func (o *Options) check() error {
+	switch {
+	case !slices.Contains(Models(), o.Model):
+		return fmt.Errorf("unknown model %q; there are %s", o.Model, strings.Join(Models(), ", "))
+	case o.Anomaly != "" && !slices.Contains(Anomalies(o.Model), o.Anomaly):
+		return fmt.Errorf("unknown anomaly %q for model %s; there are %s", o.Anomaly, o.Model, strings.Join(Anomalies(o.Model), ", "))
+	case o.Ops < 1 || o.Processes < 1 || o.Keys < 1:
+		return fmt.Errorf("expected at least one operation, process and key, found %d, %d and %d", o.Ops, o.Processes, o.Keys)
+	case o.Info < 0 || o.Info > 1 || o.At < 0 || o.At > 1:
+		return fmt.Errorf("expected shares from 0 to 1, found %v and %v", o.Info, o.At)
+	}
+	return nil
+}
+
+// Events simulates the object and yields the history's events in order.
+func Events(o Options) (iter.Seq[history.Op], error) {
+	if err := o.check(); err != nil {
+		return nil, err
+	}
+	return func(yield func(history.Op) bool) {
+		s := &sim{o: o, r: rand.New(rand.NewPCG(o.Seed, 0x5eed)), yield: yield}
+		s.run()
+	}, nil
+}
+
+// History is Events as a history in memory.
+func History(o Options) (*history.History, error) {
+	events, err := Events(o)
+	if err != nil {
+		return nil, err
+	}
+	var b history.Builder
+	for op := range events {
+		if err := b.Add(op); err != nil {
+			return nil, err
+		}
+	}
+	return b.History(true), nil
+}
+
+type phase uint8
+
+const (
+	idle phase = iota
+	invoked
+	applied
+)
+
+type worker struct {
+	at      int64 // when its next event is due
+	lat     int64
+	process history.Process
+	phase   phase
+	op      history.Op // the completion to come
+	key     int
+	inv     int64
+	never   bool // of unknown fate, and never happens
+}
+
+// object is one key's state.
+type object struct {
+	value any
+	// prev and last are two successful writes, the first returned before the
+	// second was invoked.
+	prev, last     any
+	lastRet        int64
+	chained        bool
+	next           int64
+	version        int64
+	frozen         bool // a write was lost: nothing overwrites it any more
+	promised       int64
+	elems          map[int64]bool
+	list           []int64
+	count, highest int64
+	owner          any
+	future         bool
+}
+
+type sim struct {
+	o       Options
+	r       *rand.Rand
+	yield   func(history.Op) bool
+	workers []worker
+	heap    []int32 // workers by their time
+	objects []object
+	index   int
+	started int
+	planted bool
+	stop    bool
+	now     int64
+}
+
+const meanLatency = 1_000_000 // ns
+
+func (s *sim) run() {
+	s.objects = make([]object, s.o.Keys)
+	s.workers = make([]worker, s.o.Processes)
+	for i := range s.workers {
+		w := &s.workers[i]
+		w.process, w.at = history.Process(i), s.r.Int64N(meanLatency)
+		s.heap = append(s.heap, int32(i)) //nolint:gosec // few workers
+		s.up(i)
+	}
+	for len(s.heap) > 0 && !s.stop {
+		w := &s.workers[s.heap[0]]
+		s.now = max(s.now+1, w.at)
+		if !s.step(w) {
+			last := len(s.heap) - 1
+			s.heap[0] = s.heap[last]
+			s.heap = s.heap[:last]
+		}
+		s.down(0)
+	}
+}
+
+func (s *sim) less(i, j int) bool { return s.workers[s.heap[i]].at < s.workers[s.heap[j]].at }
+
+func (s *sim) up(i int) {
+	for ; i > 0 && s.less(i, (i-1)/2); i = (i - 1) / 2 {
+		s.heap[i], s.heap[(i-1)/2] = s.heap[(i-1)/2], s.heap[i]
+	}
+}
+
+func (s *sim) down(i int) {
+	for {
+		c := 2*i + 1
+		if c >= len(s.heap) {
+			return
+		}
+		if c+1 < len(s.heap) && s.less(c+1, c) {
+			c++
+		}
+		if !s.less(c, i) {
+			return
+		}
+		s.heap[i], s.heap[c] = s.heap[c], s.heap[i]
+		i = c
+	}
+}
+
+func (s *sim) emit(op history.Op) {
+	op.Index, op.Time = s.index, time.Duration(s.now)
+	s.index++
+	if !s.yield(op) {
+		s.stop = true
+	}
+}
+
+// step does a worker's next event; false where it is done for good.
+func (s *sim) step(w *worker) bool {
+	switch w.phase {
+	case idle:
+		if s.started == s.o.Ops {
+			return false
+		}
+		s.invoke(w)
+	case invoked:
+		if !w.never {
+			s.apply(w)
+		}
+		w.phase = applied
+		w.at = w.inv + w.lat
+	case applied:
+		s.complete(w)
+	}
+	return true
+}
+
+func (s *sim) invoke(w *worker) {
+	s.started++
+	w.key = s.r.IntN(s.o.Keys)
+	x := &s.objects[w.key]
+	f, v := s.choose(w, x)
+	w.lat = meanLatency/2 + s.r.Int64N(meanLatency)
+	w.inv, w.phase, w.never = s.now, invoked, false
+	w.at = s.now + 1 + s.r.Int64N(w.lat)
+	w.op = history.Op{Process: w.process, Type: history.OK, F: f, Key: s.key(w.key), Value: v, Node: s.node(w)}
+	inv := w.op
+	inv.Type = history.Invoke
+	s.emit(inv)
+	if s.o.Info > 0 && !reads(f) && s.r.Float64() < s.o.Info {
+		w.op.Type = history.Info
+		w.never = s.r.IntN(2) == 0
+	}
+}
+
+func reads(f string) bool { return f == "read" || f == "get" || f == "contains" || f == "dequeue" }
+
+func (s *sim) key(k int) string { return fmt.Sprintf("k%d", k) }
+
+func (s *sim) node(w *worker) string { return nodes()[int(w.process)%len(nodes())] }
+
+func nodes() [3]string { return [3]string{"n1", "n2", "n3"} }
+
+func (s *sim) fresh(x *object) int64 {
+	if x.promised != 0 && x.future {
+		v := x.promised
+		x.promised, x.future = 0, false
+		return v
+	}
+	x.next++
+	if s.o.Values > 0 {
+		return 1 + s.r.Int64N(int64(s.o.Values))
+	}
+	return x.next
+}
+
+// choose picks an operation and what it asks.
+func (s *sim) choose(w *worker, x *object) (f string, v any) {
+	dice := s.r.IntN(100)
+	switch s.o.Model {
+	case "register", "cas-register":
+		switch {
+		case dice < 50 || x.frozen:
+			return "read", nil
+		case dice < 75 && s.o.Model == "cas-register":
+			return "cas", []any{x.value, s.fresh(x)}
+		}
+		return "write", s.fresh(x)
+	case "kv":
+		switch {
+		case dice < 50 || x.frozen:
+			return "get", nil
+		case dice < 60:
+			return "delete", nil
+		}
+		return "put", s.fresh(x)
+	case "mutex", "owner-mutex":
+		if x.owner == int64(w.process) {
+			return "release", map[string]any{"owner": int64(w.process)}
+		}
+		return "acquire", map[string]any{"owner": int64(w.process)}
+	case "set":
+		switch {
+		case dice < 40:
+			x.next++
+			return "add", x.next
+		case dice < 50 && x.next > 4:
+			return "remove", x.next - 4
+		}
+		return "contains", max(1, x.next-s.r.Int64N(8))
+	case "counter":
+		if dice < 50 {
+			return "read", nil
+		}
+		return "add", 1 + s.r.Int64N(5)
+	default:
+		if dice < 50 {
+			x.next++
+			return "enqueue", x.next
+		}
+		return "dequeue", nil
+	}
+}
+
+// due says whether the anomaly is to be planted now.
+func (s *sim) due(name string) bool {
+	return !s.planted && s.o.Anomaly == name && float64(s.started) >= s.o.At*float64(s.o.Ops)
+}
+
+func (s *sim) apply(w *worker) {
+	x := &s.objects[w.key]
+	x.version++
+	if s.o.Versions {
+		w.op.Version = x.version
+	}
+	switch w.op.F {
+	case "read", "get":
+		s.read(w, x)
+	case "write", "put":
+		x.value = w.op.Value
+		if s.due("aborted-read") && w.op.Type == history.OK {
+			w.op.Type, s.planted = history.Fail, true
+			x.frozen = true // so that somebody reads it
+		}
+	case "delete":
+		x.value = nil
+	case "cas":
+		p, _ := w.op.Value.([]any)
+		switch {
+		case x.value == p[0]:
+			x.value = p[1]
+		case w.op.Type == history.OK:
+			w.op.Type = history.Fail
+			if s.o.Observe {
+				w.op.Observed = &history.Seen{Value: x.value}
+			}
+		}
+	case "acquire", "release":
+		s.lock(w, x)
+	case "add", "remove", "contains":
+		s.set(w, x)
+	case "enqueue", "dequeue":
+		s.queue(w, x)
+	}
+}
+
+func (s *sim) read(w *worker, x *object) {
+	w.op.Value = x.value
+	if s.o.Model == "counter" {
+		w.op.Value = x.count
+		if s.due("out-of-bounds") {
+			w.op.Value, s.planted = x.highest+1000, true
+		}
+		return
+	}
+	switch {
+	case s.due("stale-read") && x.chained && x.lastRet < w.inv && x.prev != x.value:
+		w.op.Value, s.planted = x.prev, true
+	case s.due("lost-write") && x.chained && x.lastRet < w.inv && x.value == x.last && s.quiet(w, x):
+		x.value, x.frozen, s.planted = x.prev, true, true
+		w.op.Value = x.value
+	case s.due("phantom-read"):
+		w.op.Value, s.planted = int64(1)<<40, true
+	case s.due("future-read") && !x.future:
+		x.next++
+		x.promised = x.next
+		w.op.Value, s.planted = x.promised, true
+	}
+}
+
+// quiet says whether no other write of w's key is open.
+func (s *sim) quiet(w *worker, _ *object) bool {
+	for i := range s.workers {
+		if v := &s.workers[i]; v != w && v.phase != idle && v.key == w.key && !reads(v.op.F) {
+			return false
+		}
+	}
+	return true
+}
+
+func (s *sim) lock(w *worker, x *object) {
+	who := any(int64(w.process))
+	switch {
+	case w.op.F == "acquire" && (x.owner == nil || s.due("double-hold") && w.op.Type == history.OK):
+		s.planted = s.planted || x.owner != nil
+		x.owner = who
+	case w.op.F == "release" && x.owner == who:
+		x.owner = nil
+	case w.op.Type == history.OK:
+		w.op.Type = history.Fail
+	}
+}
+
+func (s *sim) set(w *worker, x *object) {
+	e, _ := w.op.Value.(int64)
+	if x.elems == nil {
+		x.elems = map[int64]bool{}
+	}
+	switch w.op.F {
+	case "add":
+		if s.o.Model == "counter" {
+			x.count += e
+			x.highest += e
+			return
+		}
+		if s.due("lost") && w.op.Type == history.OK {
+			s.planted = true
+			return
+		}
+		x.elems[e] = true
+		delete(x.elems, e-64) // so that the object stays small; nobody asks so far back
+	case "remove":
+		delete(x.elems, e)
+	default:
+		w.op.Value = x.elems[e]
+		if s.due("phantom") && !x.elems[e] && e < x.next-4 {
+			w.op.Value, s.planted = true, true
+		}
+	}
+}
+
+func (s *sim) queue(w *worker, x *object) {
+	if w.op.F == "enqueue" {
+		v, _ := w.op.Value.(int64)
+		if s.due("lost") && w.op.Type == history.OK {
+			s.planted = true
+			return
+		}
+		x.list = append(x.list, v)
+		return
+	}
+	w.op.Value = nil
+	if len(x.list) == 0 {
+		return
+	}
+	at := 0
+	switch {
+	case s.due("reordered") && len(x.list) > 3*s.o.Processes:
+		at, s.planted = len(x.list)-1, true
+	case s.due("duplicated"):
+		w.op.Value, s.planted = x.list[0], true
+		return
+	case s.due("phantom"):
+		w.op.Value, s.planted = int64(1)<<40, true
+		return
+	}
+	w.op.Value = x.list[at]
+	x.list = append(x.list[:at], x.list[at+1:]...)
+	if at == 0 {
+		x.list = slices.Clip(x.list)
+	}
+}
+
+func (s *sim) complete(w *worker) {
+	x := &s.objects[w.key]
+	op := w.op
+	if op.Type == history.Info {
+		op.Value = nil
+	}
+	s.emit(op)
+	if op.Type == history.OK && (op.F == "write" || op.F == "put" || op.F == "cas") {
+		v := op.Value
+		if p, ok := v.([]any); ok {
+			v = p[1]
+		}
+		if w.inv > x.lastRet {
+			x.chained = x.last != nil
+			x.prev, x.last = x.last, v
+			x.lastRet = s.now
+		} else {
+			// Concurrent with the last one: neither is certainly the older.
+			x.prev, x.last, x.chained, x.lastRet = nil, v, false, max(x.lastRet, s.now)
+		}
+	}
+	if x.promised != 0 && op.F == "read" && op.Value == any(x.promised) {
+		x.future = true // only now may it be written
+	}
+	if op.Type == history.Info {
+		w.process += history.Process(s.o.Processes)
+	}
+	w.phase = idle
+	w.at = s.now + 1 + s.r.Int64N(meanLatency/4)
+}
