@@ -180,6 +180,9 @@ func (h *History) Version(i int) int64 {
 	return h.version[i]
 }
 
+// HasVersions says whether any operation has a version.
+func (h *History) HasVersions() bool { return h.version != nil }
+
 // Error is the error of operation i's completion, or "".
 func (h *History) Error(i int) string {
 	if h.errors == nil {

@@ -16,9 +16,9 @@ func (z *zones) inChain(first, b int32, writer bool) conflict {
 	if writer {
 		c.a = z.writer[b]
 	} else {
-		c.a = z.earliest(b)
+		c.a = z.earliestReader(b)
 	}
-	rank := z.rankOf(c.a)
+	rank := z.col.rank[c.a]
 	for u := b; u != first || u == b; {
 		c.with = append(c.with, z.writer[u])
 		if u != b && z.maxInv[u] >= rank {
@@ -32,26 +32,27 @@ func (z *zones) inChain(first, b int32, writer bool) conflict {
 	return c
 }
 
-func (z *zones) rankOf(k int32) int32 {
-	i := z.v.at(int(k))
-	return z.rank(int(k), int64(z.v.ret(i)))
+// earliest is the reader of block b with the least return.
+func (z *zones) earliestReader(b int32) int32 {
+	best := int32(-1)
+	z.readers(b, func(k int32) {
+		if best < 0 || z.col.rank[k] < z.col.rank[best] {
+			best = k
+		}
+	})
+	return best
 }
 
-// earliest is the reader of block b with the least return.
-func (z *zones) earliest(b int32) int32 {
-	best, rank := int32(-1), int32(z.n)+1 //nolint:gosec // bounded by events
-	for k := range z.maxInv[b] + 1 {
-		code, from, _ := z.code(z.v.at(int(k)))
-		if code != reading {
+// readers visits the readers in block b.
+func (z *zones) readers(b int32, visit func(k int32)) {
+	for k := max(0, z.minInv[b]); k <= z.maxInv[b]; k++ {
+		if z.col.code[k]&^open != reading {
 			continue
 		}
-		if u, _ := z.block(from); u == b {
-			if r := z.rankOf(k); r < rank {
-				best, rank = k, r
-			}
+		if u, ok := z.block(z.col.val[k]); ok && u == b && z.col.rank[k] > z.writer[b] {
+			visit(k)
 		}
 	}
-	return best
 }
 
 // cycle finds compare-and-sets that wait for each other's values.
@@ -80,59 +81,114 @@ func (z *zones) cycle() conflict {
 	return conflict{kind: kindCycle}
 }
 
-// members are the operations of the chain that starts with block first.
+// members are the operations of the chain that starts with block first, by
+// position.
 func (z *zones) members(first int32) []member {
 	place := map[int32]int32{}
+	lo, hi := int32(z.n), int32(-1) //nolint:gosec // bounded by events
+	var ms []member
 	for b, n := first, int32(0); ; n++ {
 		place[b] = n
-		if b = z.next[b]; b == 0 {
+		lo, hi = min(lo, z.minInv[b]), max(hi, z.maxInv[b])
+		if w := z.writer[b]; w >= 0 {
+			ms = append(ms, member{w, z.col.rank[w], n})
+		}
+		if !z.swaps || z.next[b] == 0 {
 			break
 		}
+		b = z.next[b]
 	}
-	var ms []member
-	own := int32(0)
-	for k := range z.n {
-		code, from, _ := z.code(z.v.at(k))
-		b := int32(-1)
-		switch code {
-		case reading:
-			b, _ = z.block(from)
-		case writing, swapping:
-			own++
-			b = own
+	for k := max(0, lo); k <= hi; k++ {
+		if z.col.code[k]&^open != reading {
+			continue
 		}
-		if n, ok := place[b]; ok && b >= 0 && z.flags[b]&flagKept != 0 {
-			ms = append(ms, member{int32(k), z.rankOf(int32(k)), n}) //nolint:gosec // bounded by events
+		b, ok := z.block(z.col.val[k])
+		if n, in := place[b]; ok && in && z.col.rank[k] > z.writer[b] {
+			ms = append(ms, member{k, z.col.rank[k], n})
 		}
 	}
+	slices.SortFunc(ms, func(a, b member) int { return int(a.pos - b.pos) })
 	return ms
 }
 
+// known is by when position k's operation is certain to have happened: its
+// return, or for a writer the first return of a reader, as a rank.
+func (z *zones) known(k int32) int32 {
+	r := z.col.rank[k]
+	if c := z.col.code[k] &^ open; c == writing || c == swapping {
+		if b, ok := z.block(z.to(int(k), c)); ok {
+			z.readers(b, func(k int32) { r = min(r, z.col.rank[k]) })
+		}
+	}
+	return r
+}
+
+// earliest picks, of the pairs of chains that conflict and of the reads that are
+// wrong by themselves, what was certain first.
+func (z *zones) earliest(pairs [][2]int32) conflict {
+	var best conflict
+	when := int32(1<<31 - 1)
+	for _, c := range z.found {
+		if r := z.col.rank[c.a]; r < when {
+			best, when = c, r
+		}
+	}
+	for _, p := range pairs {
+		c := z.clash(p[0], p[1])
+		if r := max(z.known(c.b), z.known(c.c)); r < when {
+			best, when = c, r
+		}
+	}
+	return best
+}
+
 // clash is the conflict of rule 3 between the chains that start with blocks c
-// and d.
+// and d. Where every chain is one block it is the earliest that there is: the
+// operations that returned first leave the others the most room, and of those the
+// first to return are taken.
 func (z *zones) clash(c, d int32) conflict {
 	cs, ds := z.members(c), z.members(d)
-	last := func(ms []member) int32 { return ms[len(ms)-1].pos }
-	first := func(ms []member) int32 {
-		r := int32(z.n) //nolint:gosec // bounded by events
-		for _, m := range ms {
-			r = min(r, m.rank)
-		}
-		return r
+	var a, cc, b, dd member
+	if !z.swaps {
+		a, dd = z.firstOf(cs, c), z.firstOf(ds, d)
+		cc, b = firstAfter(cs, dd.rank), firstAfter(ds, a.rank)
+	} else {
+		fD, gD := z.firstOf(ds, d).rank, ds[len(ds)-1].pos
+		a, cc = nearest(cs, gD, fD, c == 0)
+		b, dd = nearestLate(ds, z.rankOr(a), cc.pos, d == 0)
 	}
-	fD, gD := first(ds), last(ds)
-	if d == 0 {
-		fD = 0
-	}
-	a, cc := nearest(cs, gD, fD, c == 0)
-	fC, gC := z.rankOr(a), cc.pos
-	b, dd := nearestLate(ds, fC, gC, d == 0)
 	k := conflict{kind: kindZones, a: a.pos, c: cc.pos, b: b.pos, d: dd.pos}
 	k.with = append(z.path(c, a.block, cc.block), z.path(d, dd.block, b.block)...)
 	if k.d < 0 || k.a >= 0 && k.b > k.c { // the later one is the stale one
 		k.a, k.c, k.b, k.d = k.d, k.b, k.c, k.a
 	}
 	return k
+}
+
+// firstOf is the member that returned first; the initial value's write did
+// before everything.
+func (z *zones) firstOf(ms []member, chain int32) member {
+	if chain == 0 {
+		return member{pos: -1}
+	}
+	best := ms[0]
+	for _, m := range ms {
+		if m.rank < best.rank {
+			best = m
+		}
+	}
+	return best
+}
+
+// firstAfter is the member invoked at or after position at that returned first.
+func firstAfter(ms []member, at int32) member {
+	best := member{pos: -1, rank: 1<<31 - 1}
+	for _, m := range ms {
+		if m.pos >= at && (best.pos < 0 || m.rank < best.rank) {
+			best = m
+		}
+	}
+	return best
 }
 
 func (z *zones) rankOr(m member) int32 {
@@ -192,9 +248,12 @@ func (z *zones) path(first, i, j int32) []int32 {
 		i, j = j, i
 	}
 	var ws []int32
-	for b, n := first, int32(0); n <= j; b, n = z.next[b], n+1 {
+	for b, n := first, int32(0); n <= j; n++ {
 		if n >= i {
 			ws = append(ws, z.writer[b])
+		}
+		if z.swaps {
+			b = z.next[b]
 		}
 	}
 	return ws

@@ -34,14 +34,18 @@ func (p *plan) explainSearch(pt part, bad int32, d *decision) {
 	i := int(bad)
 	v := pt.v.until(lastAt(pt.v, i))
 	a := &checker.Anomaly{Name: anomalyName(p.o.Model.Name, h, i), Time: h.Done(i)}
-	ops := p.window(v, bad)
+	var written func(history.Value) bool
+	if p.keyed(v) {
+		written = writtenIn(v)
+	}
+	ops := p.window(v, bad, written)
 	for _, o := range ops {
 		a.Ops = append(a.Ops, h.Index(int(o)))
 	}
 	a.Explain = fmt.Sprintf("%s at %s%s, asked at %s; but no order of the operations up to then explains that%s.",
 		sentence(h, i), ms(h.Done(i)), node(h, i), ms(h.Invoke(i)), others(h, ops, i))
 	d.anomaly = a
-	if len(ops) <= 24 && !p.confirmed(v.only(ops)) {
+	if len(ops) <= 24 && !p.confirmed(v.only(ops), written) {
 		d.verdict, d.anomaly = checker.Unknown, nil
 		d.reason = "internal error: porcupine finds the witness of the search possible"
 	}
@@ -145,14 +149,14 @@ func others(h *history.History, ops []int32, bad int) string {
 
 // window finds a small part of v that still violates: it doubles a window of
 // the last operations, with what they depend on, and minimises it.
-func (p *plan) window(v view, bad int32) []int32 {
+func (p *plan) window(v view, bad int32, written func(history.Value) bool) []int32 {
 	n := v.len()
 	keyed := p.keyed(v)
 	for w := 8; ; w *= 2 {
 		ops := tail(v, w, bad, keyed)
 		if keyed {
-			if yes, err := violates(v.only(ops), p.o.Model); err == nil && yes {
-				return shrinkWitness(v, p.o.Model, ops)
+			if yes, err := violates(v.only(ops), p.o.Model, written); err == nil && yes {
+				return shrinkWitness(v, p.o.Model, ops, written)
 			}
 		}
 		if w >= n || w > 4096 {
@@ -164,6 +168,16 @@ func (p *plan) window(v view, bad int32) []int32 {
 	}
 	ops := tail(v, 8, bad, false)
 	return ops
+}
+
+// writtenIn says of values whether an operation of v writes them.
+func writtenIn(v view) func(history.Value) bool {
+	all := map[history.Value]bool{history.Nil: true}
+	for k := range v.len() {
+		all[wrote(v.h, v.at(k))] = true
+	}
+	delete(all, history.None)
+	return func(x history.Value) bool { return all[x] }
 }
 
 // keyed says whether operations of v depend on each other by value alone, so
@@ -232,7 +246,7 @@ func (p *plan) dropPure(v view) []int32 {
 			continue
 		}
 		rest := slices.DeleteFunc(slices.Clone(ops), func(j int32) bool { return j == i })
-		if bad, err := violates(v.only(rest), p.o.Model); err == nil && bad {
+		if bad, err := violates(v.only(rest), p.o.Model, nil); err == nil && bad {
 			ops = rest
 		}
 	}
@@ -241,11 +255,12 @@ func (p *plan) dropPure(v view) []int32 {
 
 // confirmed asks Porcupine about a witness that the search found. Only a clear
 // no counts against it.
-func (p *plan) confirmed(w view) bool {
+func (p *plan) confirmed(w view, written func(history.Value) bool) bool {
 	pr, err := newProblem(w, p.o.Model)
 	if err != nil {
 		return true
 	}
+	pr.weaken(written)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	t, _ := ctx.Deadline()

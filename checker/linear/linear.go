@@ -267,7 +267,7 @@ func thousands(n int) string {
 func (p *plan) byFast(pt part) (decision, error) {
 	switch p.o.Model.Name {
 	case "register", "cas-register":
-		c, err := checkZones(pt.v, p.b)
+		z, c, err := checkZones(pt.v, p.b)
 		if err != nil {
 			return decision{}, err
 		}
@@ -276,7 +276,7 @@ func (p *plan) byFast(pt part) (decision, error) {
 		}
 		d := decision{verdict: checker.Invalid, engine: Fast}
 		if int(p.found.Add(1)) <= p.o.MaxAnomalies {
-			p.explainZones(pt, c, &d)
+			p.explainZones(pt, z, c, &d)
 		}
 		return d, nil
 	}

@@ -46,27 +46,41 @@ const (
 	reading
 	writing
 	swapping
+	open = 4 // or it: its fate is unknown
 )
 
 // zones is the engine's working memory.
 type zones struct {
-	v view
-	b *budget
-	n int
-	// inv are the invocations, by position.
-	inv []int64
+	v   view
+	b   *budget
+	n   int
 	fs  []uint8 // by F, what it is
+	col columns
 
 	table values
 	// Blocks: 0 is the initial value's, others in the order of their writers.
 	writer []int32 // position, -1 for the initial value
 	minRet []int32 // least rank of the readers
 	maxInv []int32 // largest position in the block
+	minInv []int32 // least position in the block
 	next   []int32 // the block of the compare-and-set from this one, 0 for none
 	prev   []int32 // the block that this one's compare-and-set expects, else -1
 	flags  []uint8
+	swaps  bool // there are compare-and-sets
 	bytes  int64
+	found  []conflict // reads of what nobody had written
 }
+
+// columns are the operations of a view, by position.
+type columns struct {
+	inv  []int64 // invocations
+	rank []int32 // how many were invoked at or before its return
+	code []uint8
+	// val is the value read or written, or the pair of a compare-and-set.
+	val []history.Value
+}
+
+const columnBytes = 8 + 4 + 1 + 8
 
 const (
 	flagMay   = 1 << iota // the writer's fate is unknown
@@ -106,20 +120,31 @@ type inapplicable struct{ why string }
 func (e inapplicable) Error() string { return e.why }
 
 // checkZones decides the view. It returns an inapplicable error where a value is
-// written twice or is an array.
-func checkZones(v view, b *budget) (conflict, error) {
+// written twice or is an array. The zones come with a conflict, to explain it.
+func checkZones(v view, b *budget) (*zones, conflict, error) {
 	z := &zones{v: v, b: b, n: v.len()}
-	defer func() { _ = b.grow(-z.bytes) }()
+	c, err := z.check()
+	z.release()
+	return z, c, err
+}
+
+func (z *zones) check() (conflict, error) {
 	if err := z.load(); err != nil {
 		return conflict{}, err
 	}
-	if c, err := z.fill(); err != nil || c.kind != kindNone {
-		return c, err
+	if err := z.blocks(); err != nil {
+		return conflict{}, err
+	}
+	if err := z.b.spent(); err != nil {
+		return conflict{}, err
+	}
+	if c := z.fill(); c.kind != kindNone {
+		return c, nil
 	}
 	if c := z.promote(); c.kind != kindNone {
 		return c, nil
 	}
-	if err := b.spent(); err != nil {
+	if err := z.b.spent(); err != nil {
 		return conflict{}, err
 	}
 	return z.judge()
@@ -130,33 +155,12 @@ func (z *zones) reserve(n int64) error {
 	return z.b.grow(n)
 }
 
-// code reads operation i: what it is, and its argument and result.
-func (z *zones) code(i int) (code uint8, from, to history.Value) {
-	h := z.v.h
-	t := z.v.typ(i)
-	switch c := z.fs[h.FID(i)]; c {
-	case reading:
-		if t == history.OK {
-			return reading, h.Out(i), 0
-		}
-	case writing:
-		if h.Type(i) != history.Fail {
-			return writing, 0, h.In(i)
-		}
-	case swapping:
-		if h.Type(i) == history.Fail {
-			if o := h.Observed(i); o != history.None && t == history.Fail {
-				return reading, o, 0
-			}
-			return dropped, 0, 0
-		}
-		u, w := h.Pair(h.In(i))
-		return swapping, u, w
-	}
-	return dropped, 0, 0
+func (z *zones) release() {
+	_ = z.b.grow(-z.bytes) // giving back never fails
+	z.bytes = 0
 }
 
-// load reads the invocations and gives every writer a block.
+// load reads the view into columns.
 func (z *zones) load() error {
 	h := z.v.h
 	z.fs = make([]uint8, len(h.Fs()))
@@ -172,70 +176,101 @@ func (z *zones) load() error {
 			return inapplicable{"it has operations " + f}
 		}
 	}
-	if err := z.reserve(int64(z.n) * 8); err != nil {
+	if err := z.reserve(int64(z.n) * columnBytes); err != nil {
 		return err
 	}
-	z.inv = make([]int64, z.n)
-	writers, least, most, tags := 0, int64(1<<62), int64(-1<<62), 0
+	z.col = columns{make([]int64, z.n), make([]int32, z.n), make([]uint8, z.n), make([]history.Value, z.n)}
+	all := z.v.cut >= h.Events()
 	for k := range z.n {
 		i := z.v.at(k)
-		z.inv[k] = int64(h.Invoke(i))
-		if z.fs[h.FID(i)] == swapping && !h.In(i).IsPair() {
-			return inapplicable{"a cas without [old,new]"}
+		z.col.inv[k] = int64(h.Invoke(i))
+		t := h.Type(i)
+		if !all && h.Ret(i) > z.v.cut && t != history.Fail {
+			t = history.Info
 		}
-		code, _, to := z.code(i)
-		if code != writing && code != swapping {
-			continue
+		var code uint8
+		var val history.Value
+		switch z.fs[h.FID(i)] {
+		case reading:
+			if t == history.OK {
+				code, val = reading, h.Out(i)
+			}
+		case writing:
+			if t != history.Fail {
+				code, val = writing, h.In(i)
+			}
+		case swapping:
+			code, val = z.swap(i, t)
+			if val.IsPair() {
+				z.swaps = true
+			} else if code == swapping {
+				return inapplicable{"a cas without [old,new]"}
+			}
 		}
-		if to.IsPair() {
-			return inapplicable{"values are arrays"}
+		if t == history.Info {
+			code |= open
 		}
-		writers++
-		tags |= 1 << (to & 3)
-		least, most = min(least, int64(to>>2)), max(most, int64(to>>2))
+		z.col.code[k], z.col.val[k] = code, val
 	}
-	if err := z.table.init(writers, least, most, tags, z); err != nil {
-		return err
-	}
-	return z.blocks(writers)
+	return z.ranks(all)
 }
 
-func (z *zones) blocks(writers int) error {
-	if err := z.reserve(int64(writers+1) * 21); err != nil {
+// swap reads a compare-and-set: what it is, and its value.
+func (z *zones) swap(i int, t history.Type) (uint8, history.Value) {
+	h := z.v.h
+	if t != history.Fail {
+		return swapping, h.In(i)
+	}
+	if o := h.Observed(i); o != history.None && h.Ret(i) <= z.v.cut {
+		return reading, o
+	}
+	return dropped, 0
+}
+
+// ranks finds how many operations were invoked at or before each return. In a
+// whole history of one key it counts along the events; else it gallops.
+func (z *zones) ranks(all bool) error {
+	h, n := z.v.h, int32(z.n) //nolint:gosec // bounded by events
+	if z.v.ops != nil || !all {
+		for k := range z.n {
+			z.col.rank[k] = n
+			if c := z.col.code[k]; c&open == 0 && c != dropped {
+				z.col.rank[k] = z.gallop(k, int64(h.Done(z.v.at(k))))
+			}
+		}
+		return nil
+	}
+	bytes := int64(h.Events()) * 4
+	if err := z.reserve(bytes); err != nil {
 		return err
 	}
-	z.writer = append(make([]int32, 0, writers+1), -1)
-	z.minRet, z.maxInv = make([]int32, writers+1), make([]int32, writers+1)
-	z.next, z.prev = make([]int32, writers+1), make([]int32, writers+1)
-	z.flags = make([]uint8, writers+1)
-	z.flags[0], z.maxInv[0], z.prev[0], z.minRet[0] = flagKept, -1, -1, int32(z.n) //nolint:gosec // bounded by events
+	before := make([]int32, h.Events()) // by event, the operations invoked before it
+	e := 0
 	for k := range z.n {
-		i := z.v.at(k)
-		code, _, to := z.code(i)
-		if code != writing && code != swapping {
+		for i := h.Index(k); e <= i; e++ {
+			before[e] = int32(k) //nolint:gosec // bounded by events
+		}
+	}
+	for ; e < len(before); e++ {
+		before[e] = n
+	}
+	for k := range z.n {
+		if c := z.col.code[k]; c&open != 0 || c == dropped {
+			z.col.rank[k] = n
 			continue
 		}
-		b := int32(len(z.writer)) //nolint:gosec // bounded by events
-		if to == history.Nil || !z.table.put(to, b) {
-			return inapplicable{"a value is written twice"}
+		r := before[h.Ret(k)]
+		for t := int64(h.Done(k)); r < n && z.col.inv[r] <= t; r++ { // equal stamps
 		}
-		z.writer = append(z.writer, int32(k))                          //nolint:gosec // bounded by events
-		z.maxInv[b], z.minRet[b], z.prev[b] = int32(k), int32(z.n), -1 //nolint:gosec // bounded by events
-		if z.v.typ(i) == history.Info {
-			z.flags[b] = flagMay
-		} else {
-			z.flags[b] = flagKept
-		}
+		z.col.rank[k] = r
 	}
-	return nil
+	return z.reserve(-bytes)
 }
 
-// rank is the number of operations invoked at or before ret; k was one of them.
-func (z *zones) rank(k int, ret int64) int32 {
-	inv := z.inv
-	if ret == forever {
-		return int32(len(inv)) //nolint:gosec // bounded by events
-	}
+// gallop is the number of operations invoked at or before ret, from its
+// invocation at position k on.
+func (z *zones) gallop(k int, ret int64) int32 {
+	inv := z.col.inv
 	lo, step := k, 1 // inv[lo] <= ret
 	for lo+step < len(inv) && inv[lo+step] <= ret {
 		lo += step
@@ -252,44 +287,101 @@ func (z *zones) rank(k int, ret int64) int32 {
 	return int32(lo + 1) //nolint:gosec // bounded by events
 }
 
+// to is the value that the operation at position k writes.
+func (z *zones) to(k int, code uint8) history.Value {
+	v := z.col.val[k]
+	if code == swapping {
+		_, v = z.v.h.Pair(v)
+	}
+	return v
+}
+
+// blocks gives every writer a block.
+func (z *zones) blocks() error {
+	writers, least, most, tags := 0, int64(1<<62), int64(-1<<62), 0
+	for k, c := range z.col.code {
+		c &^= open
+		if c != writing && c != swapping {
+			continue
+		}
+		to := z.to(k, c)
+		if to.IsPair() {
+			return inapplicable{"values are arrays"}
+		}
+		if to == history.Nil {
+			return inapplicable{"a value is written twice"}
+		}
+		writers++
+		tags |= 1 << (to & 3)
+		least, most = min(least, int64(to>>2)), max(most, int64(to>>2))
+	}
+	if err := z.table.init(writers, least, most, tags, z); err != nil {
+		return err
+	}
+	if err := z.reserve(int64(writers+1) * 25); err != nil {
+		return err
+	}
+	w := writers + 1
+	z.writer, z.minRet, z.maxInv, z.minInv = make([]int32, 1, w), make([]int32, w), make([]int32, w), make([]int32, w)
+	z.flags = make([]uint8, w)
+	if z.swaps {
+		z.next, z.prev = make([]int32, w), make([]int32, w)
+		z.prev[0] = -1
+	}
+	n := int32(z.n) //nolint:gosec // bounded by events
+	z.writer[0], z.flags[0], z.maxInv[0], z.minRet[0], z.minInv[0] = -1, flagKept, -1, n, n
+	for k, c := range z.col.code {
+		code := c &^ open
+		if code != writing && code != swapping {
+			continue
+		}
+		b, pos := int32(len(z.writer)), int32(k) //nolint:gosec // bounded by events
+		if !z.table.put(z.to(k, code), b) {
+			return inapplicable{"a value is written twice"}
+		}
+		z.writer = append(z.writer, pos)
+		z.maxInv[b], z.minInv[b], z.minRet[b] = pos, pos, n
+		if z.swaps {
+			z.prev[b] = -1
+		}
+		z.flags[b] = flagKept
+		if c&open != 0 {
+			z.flags[b] = flagMay
+		}
+	}
+	return nil
+}
+
 // fill puts the readers into their blocks and links the chains. It finds values
 // never written, reads from the future and values changed twice.
-func (z *zones) fill() (conflict, error) {
-	own := int32(0) // the block of the next writer
-	for k := range z.n {
-		if k&0xfffff == 0xfffff {
-			if err := z.b.spent(); err != nil {
-				return conflict{}, err
-			}
-		}
-		i := z.v.at(k)
-		code, from, _ := z.code(i)
-		switch code {
+func (z *zones) fill() conflict {
+	own := int32(0) // the block of the last writer passed
+	for k, c := range z.col.code {
+		switch c &^ open {
 		case reading:
-			if c := z.read(k, i, from); c.kind != kindNone {
-				return c, nil
-			}
+			z.read(int32(k), z.col.val[k]) //nolint:gosec // bounded by events
 		case writing:
 			own++
 		case swapping:
 			own++
+			from, _ := z.v.h.Pair(z.col.val[k])
 			b, ok := z.block(from)
 			if !ok {
 				z.prev[own] = phantomBlock
 				if z.flags[own]&flagKept != 0 {
-					return conflict{kind: kindPhantom, a: int32(k)}, nil //nolint:gosec // bounded by events
+					return conflict{kind: kindPhantom, a: int32(k)} //nolint:gosec // bounded by events
 				}
 				continue
 			}
 			z.prev[own] = b
 			if z.flags[own]&flagKept != 0 {
 				if c := z.eat(b, own); c.kind != kindNone {
-					return c, nil
+					return c
 				}
 			}
 		}
 	}
-	return conflict{}, nil
+	return conflict{}
 }
 
 // phantomBlock is what an indeterminate compare-and-set expects that nobody
@@ -304,25 +396,29 @@ func (z *zones) block(v history.Value) (int32, bool) {
 	return b, b > 0
 }
 
-func (z *zones) read(k, i int, v history.Value) conflict {
+// read puts the reader at position k into its block. One that is wrong by itself
+// is noted and left out: another conflict may be earlier.
+func (z *zones) read(k int32, v history.Value) {
 	b, ok := z.block(v)
 	if !ok {
-		return conflict{kind: kindPhantom, a: int32(k)} //nolint:gosec // bounded by events
+		z.found = append(z.found, conflict{kind: kindPhantom, a: k})
+		return
 	}
-	r := z.rank(k, int64(z.v.h.Done(i)))
+	r := z.col.rank[k]
 	if r <= z.writer[b] {
-		return conflict{kind: kindFuture, a: int32(k), b: z.writer[b]} //nolint:gosec // bounded by events
+		z.found = append(z.found, conflict{kind: kindFuture, a: k, b: z.writer[b]})
+		return
 	}
 	z.flags[b] |= flagRead
 	z.minRet[b] = min(z.minRet[b], r)
-	z.maxInv[b] = max(z.maxInv[b], int32(k)) //nolint:gosec // bounded by events
-	return conflict{}
+	z.maxInv[b] = max(z.maxInv[b], k)
+	z.minInv[b] = min(z.minInv[b], k)
 }
 
 // eat links the kept compare-and-set of block own behind block b.
 func (z *zones) eat(b, own int32) conflict {
 	if o := z.next[b]; o != 0 {
-		return conflict{kind: kindTwice, a: z.writer[o], b: z.writer[own]}
+		return conflict{kind: kindTwice, a: z.writer[o], b: z.writer[own], with: []int32{z.writer[b]}}
 	}
 	z.next[b] = own
 	z.flags[b] |= flagEaten
@@ -335,6 +431,9 @@ func (z *zones) promote() conflict {
 	for b := range z.writer {
 		for b := int32(b); z.flags[b]&flagKept == 0 && z.flags[b]&(flagRead|flagEaten) != 0; { //nolint:gosec // a block
 			z.flags[b] |= flagKept
+			if !z.swaps {
+				break
+			}
 			u := z.prev[b]
 			if u == phantomBlock {
 				return conflict{kind: kindPhantom, a: z.writer[b], b: -1}
@@ -359,13 +458,25 @@ func (z *zones) judge() (conflict, error) {
 	ends := make([]int32, z.n) // by g, the first block of the chain + 1
 	seen, kept := 0, 0
 	for b := range z.writer {
-		if z.flags[b]&flagKept != 0 {
-			kept++
+		if z.flags[b]&flagKept == 0 {
+			continue
 		}
-	}
-	// A chain's f takes the place of its first block's least reader.
-	for b := range z.writer {
-		if z.flags[b]&flagKept == 0 || z.prev[b] >= 0 {
+		kept++
+		if !z.swaps { // every block is a chain
+			seen++
+			f := z.minRet[b]
+			if w := z.writer[b]; w < 0 {
+				f = 0
+			} else {
+				f = min(f, z.col.rank[w])
+			}
+			z.minRet[b] = f
+			if g := z.maxInv[b]; g >= 0 {
+				ends[g] = int32(b) + 1 //nolint:gosec // a block
+			}
+			continue
+		}
+		if z.prev[b] >= 0 {
 			continue
 		}
 		f, g, n, c := z.chain(int32(b)) //nolint:gosec // a block
@@ -373,6 +484,7 @@ func (z *zones) judge() (conflict, error) {
 			return c, nil
 		}
 		seen += n
+		// A chain's f takes the place of its first block's least reader.
 		z.minRet[b] = f
 		if g >= 0 {
 			ends[g] = int32(b) + 1 //nolint:gosec // a block
@@ -381,7 +493,7 @@ func (z *zones) judge() (conflict, error) {
 	if seen < kept {
 		return z.cycle(), nil
 	}
-	return z.sweep(ends), nil
+	return z.earliest(z.sweep(ends)), nil
 }
 
 // chain walks the chain that starts with block b: its f and g, its length, and a
@@ -390,11 +502,9 @@ func (z *zones) chain(b int32) (f, g int32, n int, c conflict) {
 	first := b
 	f, g = int32(z.n), -1 //nolint:gosec // bounded by events
 	for {
-		w := z.writer[b]
 		wr := int32(0) // the initial value was written before everything
-		if w >= 0 {
-			i := z.v.at(int(w))
-			wr = z.rank(int(w), int64(z.v.ret(i)))
+		if w := z.writer[b]; w >= 0 {
+			wr = z.col.rank[w]
 			if wr <= g {
 				return f, g, n, z.inChain(first, b, true)
 			}
@@ -412,12 +522,16 @@ func (z *zones) chain(b int32) (f, g int32, n int, c conflict) {
 	}
 }
 
-// sweep tests rule 3: chains from the largest g down. Forward chains must not
-// overlap; then the one with the least g not yet passed is the only one that a
-// backward chain can lie in.
-func (z *zones) sweep(ends []int32) conflict {
-	last := int32(-1) // the forward chain passed last
-	var lastG, lastF int32
+// maxPairs bounds how many conflicting pairs are looked at for the earliest.
+const maxPairs = 256
+
+// sweep tests rule 3: chains from the largest g down, with the forward ones whose
+// interval [f, g] holds the present g beside them. It returns pairs of chains
+// that conflict. Where none do, at most one chain is ever beside.
+func (z *zones) sweep(ends []int32) [][2]int32 {
+	var pairs [][2]int32
+	type zone struct{ b, f, g int32 }
+	var beside []zone
 	for g := len(ends) - 1; g >= 0; g-- {
 		b := ends[g] - 1
 		if b < 0 {
@@ -425,12 +539,22 @@ func (z *zones) sweep(ends []int32) conflict {
 		}
 		g := int32(g) //nolint:gosec // a position
 		f := z.minRet[b]
-		if last >= 0 && lastF <= g && f <= lastG {
-			return z.clash(b, last)
+		kept := beside[:0]
+		for _, o := range beside {
+			if o.f > g {
+				continue
+			}
+			kept = append(kept, o)
+			if f <= o.g {
+				if pairs = append(pairs, [2]int32{b, o.b}); len(pairs) == maxPairs {
+					return pairs
+				}
+			}
 		}
+		beside = kept
 		if f <= g {
-			last, lastF, lastG = b, f, g
+			beside = append(beside, zone{b, f, g})
 		}
 	}
-	return conflict{}
+	return pairs
 }

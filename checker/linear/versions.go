@@ -15,6 +15,9 @@ import (
 // different values. One a key. O(n log n).
 func versionRegressions(h *history.History, parts []part, limit int) []checker.Anomaly {
 	var found []checker.Anomaly
+	if !h.HasVersions() {
+		return nil
+	}
 	for _, pt := range parts {
 		if len(found) == limit {
 			break

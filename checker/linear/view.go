@@ -187,6 +187,31 @@ func (p *problem) shrink() {
 	p.may = kept
 }
 
+// weaken makes a compare-and-set whose expected value was written, but by nobody in
+// the problem, a plain write: then what is impossible without its source is impossible with
+// it. For witnesses, which leave operations out.
+func (p *problem) weaken(written func(history.Value) bool) {
+	k, ok := p.m.(model.Keyed)
+	if !ok || written == nil {
+		return
+	}
+	given := map[history.Value]bool{history.Nil: true}
+	for _, es := range [][]entry{p.must, p.may} {
+		for _, e := range es {
+			if v, ok := k.Gives(e.op); ok {
+				given[v] = true
+			}
+		}
+	}
+	for _, es := range [][]entry{p.must, p.may} {
+		for i, e := range es {
+			if e.op.Code == model.CodeCAS && !given[e.op.A] && written(e.op.A) {
+				es[i].op = model.Op{Code: model.CodeWrite, A: e.op.B}
+			}
+		}
+	}
+}
+
 // events is the order of the calls (2k) and returns (2k+1) of the definite
 // operations in time, calls first where stamps are equal: those operations are
 // concurrent. O(n log c) for c open operations: returns wait in a heap.

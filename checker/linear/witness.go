@@ -15,11 +15,15 @@ import (
 
 // explainZones makes the anomaly of a conflict: it goes back to the earliest
 // moment at which there is one, minimises, and verifies with the search.
-func (p *plan) explainZones(pt part, c conflict, d *decision) {
-	v, c := p.earliest(pt.v, c)
-	e := explainer{p: p, v: v, full: pt.v, c: c}
+func (p *plan) explainZones(pt part, z *zones, c conflict, d *decision) {
+	if z.swaps {
+		z, c = p.earliest(z, c)
+	} else { // it is the earliest already
+		z.v.cut = needs(z, c)
+	}
+	e := explainer{p: p, z: z, v: z.v, full: pt.v, c: c}
 	a, ops := e.anomaly()
-	if c.kind != kindPhantom && !p.verified(v.only(ops)) {
+	if c.kind != kindPhantom && !p.verified(z.v.only(ops), z.written) {
 		d.verdict, d.reason = checker.Unknown, "internal error: the engines disagree about the witness "+fmt.Sprint(ops)
 		return
 	}
@@ -30,26 +34,26 @@ func (p *plan) explainZones(pt part, c conflict, d *decision) {
 // before the completion without which the last conflict would not exist. After a
 // few rounds it bisects. A prefix of a linearizable history is linearizable, so
 // what remains is the earliest moment.
-func (p *plan) earliest(v view, c conflict) (view, conflict) {
-	v = v.until(needs(v, c))
+func (p *plan) earliest(z *zones, c conflict) (*zones, conflict) {
+	z.v = z.v.until(needs(z, c))
 	lo := 0 // a prefix known to be right
 	for round := 0; ; round++ {
-		cut := v.cut - 1
+		cut := z.v.cut - 1
 		if round > 3 {
-			cut = (lo + v.cut) / 2
+			cut = (lo + z.v.cut) / 2
 		}
 		if cut <= lo {
-			return v, c
+			return z, c
 		}
-		w := v.until(cut)
-		got, err := checkZones(w, p.b)
+		got, k, err := checkZones(z.v.until(cut), p.b)
 		switch {
 		case err != nil:
-			return v, c
-		case got.kind != kindNone:
-			v, c = w.until(needs(w, got)), got
+			return z, c
+		case k.kind != kindNone:
+			z, c = got, k
+			z.v = z.v.until(needs(z, c))
 		case round <= 3:
-			return v, c
+			return z, c
 		default:
 			lo = cut
 		}
@@ -57,9 +61,9 @@ func (p *plan) earliest(v view, c conflict) (view, conflict) {
 }
 
 // needs is the index of the last event that conflict c rests on.
-func needs(v view, c conflict) int {
+func needs(z *zones, c conflict) int {
+	v, h := z.v, z.v.h
 	last := 0
-	h := v.h
 	add := func(k int32, returned bool) {
 		if k < 0 {
 			return
@@ -70,50 +74,76 @@ func needs(v view, c conflict) int {
 			last = max(last, h.Ret(i))
 		}
 	}
-	pure := func(k int32) bool { return k >= 0 && h.F(v.at(int(k))) == "read" }
+	for _, k := range append([]int32{c.a, c.b, c.c, c.d}, c.with...) {
+		if k >= 0 && z.col.code[k]&^open == swapping {
+			return v.cut // only certain once it returned or was seen: keep the whole
+		}
+	}
+	late := func(k int32) { // an operation that must be known to have happened
+		add(k, k >= 0 && z.col.code[k]&^open == reading)
+		if k >= 0 && z.col.code[k]&^open == writing {
+			last = max(last, z.certain(k))
+		}
+	}
 	switch c.kind {
 	case kindPhantom, kindFuture:
 		add(c.a, true)
-		if c.kind == kindPhantom && c.b < 0 {
-			return v.cut // rests on a reader of a; the whole view will do
-		}
-	case kindTwice, kindCycle:
-		return v.cut
+		add(c.b, false)
 	case kindChain:
 		add(c.a, true)
-		add(c.c, pure(c.c))
+		late(c.c)
 	case kindZones:
 		add(c.a, true)
 		add(c.d, true)
-		add(c.b, pure(c.b))
-		add(c.c, pure(c.c))
-	case kindNone:
+		late(c.b)
+		late(c.c)
+	case kindTwice, kindCycle, kindNone:
+		return v.cut
 	}
 	for _, k := range c.with {
-		add(k, false)
-	}
-	// Compare-and-sets at fault, of known or unknown fate, are only certain once
-	// they returned or were read: keep to what is certain.
-	for _, k := range append([]int32{c.a, c.b, c.c, c.d}, c.with...) {
-		if k >= 0 && h.F(v.at(int(k))) != "read" && h.F(v.at(int(k))) != "write" {
-			return v.cut
-		}
+		late(k)
 	}
 	return last
 }
 
+// certain is the index of the event that proves the write at position k: its
+// completion, or the first of a read of it.
+func (z *zones) certain(k int32) int {
+	h := z.v.h
+	at := int(^uint(0) >> 1)
+	if z.col.code[k]&open == 0 {
+		at = h.Ret(z.v.at(int(k)))
+	}
+	if b, ok := z.block(z.to(int(k), z.col.code[k]&^open)); ok {
+		z.readers(b, func(k int32) { at = min(at, h.Ret(z.v.at(int(k)))) })
+	}
+	if at == int(^uint(0)>>1) {
+		return 0
+	}
+	return at
+}
+
 // verified says whether the search finds the witness impossible too.
-func (p *plan) verified(w view) bool {
-	bad, err := violates(w, p.o.Model)
+func (p *plan) verified(w view, written func(history.Value) bool) bool {
+	bad, err := violates(w, p.o.Model, written)
 	return err == nil && bad
 }
 
+// written says whether somebody writes v.
+func (z *zones) written(v history.Value) bool {
+	_, ok := z.block(v)
+	return ok
+}
+
 // violates asks the search about a few operations, within a bound of its own.
-func violates(w view, spec model.Spec) (bool, error) {
+// Values that somebody wrote in the whole, but nobody in w, are taken for granted
+// (see problem.weaken).
+func violates(w view, spec model.Spec, written func(history.Value) bool) (bool, error) {
 	pr, err := newProblem(w, spec)
 	if err != nil {
 		return false, err
 	}
+	pr.weaken(written)
 	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
 	defer cancel()
 	out, err := runSearch(pr, newBudget(ctx, 64<<20))
@@ -123,6 +153,7 @@ func violates(w view, spec model.Spec) (bool, error) {
 // explainer says a zones conflict in words.
 type explainer struct {
 	p    *plan
+	z    *zones
 	v    view // as it stood when the conflict arose
 	full view
 	c    conflict
@@ -160,7 +191,7 @@ func (e *explainer) anomaly() (*checker.Anomaly, []int32) {
 	case kindFuture:
 		ops = e.future(a, c.a, c.b)
 	case kindTwice:
-		ops = []int32{c.a, c.b}
+		ops = append([]int32{c.a, c.b}, c.with...)
 		a.Explain = fmt.Sprintf("%s, and %s; but a value can be changed only once, as it is written only once.",
 			e.did(e.op(c.a)), e.did(e.op(c.b)))
 	case kindCycle:
@@ -221,7 +252,7 @@ func (e *explainer) phantom(a *checker.Anomaly) []int32 {
 	}
 	for k := range e.full.len() {
 		i := e.full.at(k)
-		if gives(h, i) != v || v == history.None {
+		if c := e.z.fs[h.FID(i)]; c != writing && c != swapping || gives(h, i) != v || v == history.None {
 			continue
 		}
 		if h.Type(i) != history.Fail { // written later than the prefix goes
@@ -336,32 +367,40 @@ func (e *explainer) staleName(c, d int32) string {
 	x := e.op(d)
 	now, told := e.value(x), h.Done(x)
 	heal := lastHeal(h)
-	writer, acked := -1, false
-	born := map[history.Value]time.Duration{}
-	for k := range e.full.len() {
-		i := e.full.at(k)
-		if w := gives(h, i); w != history.None && h.Type(i) != history.Fail {
-			born[w] = h.Invoke(i)
-			if w == now {
-				writer, acked = i, h.Type(i) == history.OK
-			}
+	z := e.z
+	if z.v.len() < e.full.len() { // the zones of a prefix do not know what came later
+		z = &zones{v: e.full, b: newBudget(context.Background(), 0), n: e.full.len()}
+		if z.load() != nil || z.blocks() != nil {
+			return "nonlinearizable"
 		}
 	}
-	for k := range e.full.len() {
-		i := e.full.at(k)
-		seen := h.F(i) == "read" && h.Type(i) == history.OK || h.F(i) == "cas" && h.Type(i) != history.Info && e.saw(i) != history.None
-		if !seen || i == r || h.Invoke(i) <= h.Done(r) && h.Invoke(i) < heal {
+	for k := range z.n {
+		i := z.v.at(k)
+		if at := h.Invoke(i); z.col.code[k]&^open == dropped || at <= h.Done(r) && at < heal {
 			continue
 		}
-		v := e.saw(i)
-		if b, ok := born[v]; ok && v != e.value(r) && (v == now || b > told) {
+		v, ok := z.sawAt(k)
+		b, written := z.block(v)
+		if ok && written && b > 0 && v != e.value(r) && (v == now || h.Invoke(z.v.at(int(z.writer[b]))) > told) {
 			return "stale-read"
 		}
 	}
-	if writer >= 0 && acked {
+	if b, ok := z.block(now); ok && b > 0 && z.col.code[z.writer[b]]&open == 0 {
 		return "lost-write"
 	}
 	return "nonlinearizable"
+}
+
+// sawAt is the value that the operation at position k certainly saw.
+func (z *zones) sawAt(k int) (history.Value, bool) {
+	switch z.col.code[k] {
+	case reading:
+		return z.col.val[k], true
+	case swapping:
+		u, _ := z.v.h.Pair(z.col.val[k])
+		return u, true
+	}
+	return history.None, false
 }
 
 // lastHeal is when the last fault was healed, Forever if none was.
@@ -374,35 +413,22 @@ func lastHeal(h *history.History) time.Duration {
 	return history.Forever
 }
 
-// writers adds to positions those of the writes of what they saw, and makes
+// writers adds to positions those of the writes of what they read, and makes
 // them operation numbers, sorted. Numbers below -1 stand for operations that are
 // not in the view.
 func (e *explainer) writers(at []int32) []int32 {
-	h := e.v.h
 	set := map[int32]bool{}
-	need := map[history.Value]bool{}
 	for _, k := range at {
 		switch {
 		case k < -1:
 			set[-k-2] = true
 		case k >= 0:
-			i := e.op(k)
-			set[int32(i)] = true //nolint:gosec // an op number
-			if h.F(i) != "write" {
-				need[e.saw(i)] = true
+			set[int32(e.op(k))] = true //nolint:gosec // an op number
+			if int(k) >= e.z.n || e.z.col.code[k]&^open != reading {
+				continue
 			}
-		}
-	}
-	for again := true; again; {
-		again = false
-		for k := range e.v.len() {
-			i := e.v.at(k)
-			if w := gives(h, i); w != history.None && need[w] && h.Type(i) != history.Fail && !set[int32(i)] { //nolint:gosec // an op number
-				set[int32(i)] = true //nolint:gosec // an op number
-				if h.F(i) == "cas" && !need[e.saw(i)] {
-					need[e.saw(i)] = true
-					again = true
-				}
+			if b, ok := e.z.block(e.z.col.val[k]); ok && b > 0 {
+				set[int32(e.op(e.z.writer[b]))] = true //nolint:gosec // an op number
 			}
 		}
 	}
@@ -463,22 +489,21 @@ func (e *explainer) seesAtCut(i int) []history.Value {
 	return sees(e.v.h, i)
 }
 
-// observer is a read of w, or else a compare-and-set that expects it.
+// observer is a read of w, or else the compare-and-set that expects it.
 func (e *explainer) observer(w history.Value) int32 {
-	found := int32(-1)
-	for k := range e.v.len() {
-		i := e.v.at(k)
-		if !slices.Contains(e.seesAtCut(i), w) || e.v.typ(i) == history.Fail && e.v.h.Observed(i) == history.None {
-			continue
-		}
-		if e.v.typ(i) != history.Info {
-			return int32(i) //nolint:gosec // an op number
-		}
-		if wrote(e.v.h, i) != w {
-			found = int32(i) //nolint:gosec // an op number
-		}
+	b, ok := e.z.block(w)
+	if !ok || b == 0 {
+		return -1
 	}
-	return found
+	found := int32(-1)
+	e.z.readers(b, func(k int32) { found = k })
+	if found < 0 && e.z.swaps && e.z.next[b] > 0 && e.z.next[b] != b {
+		found = e.z.writer[e.z.next[b]]
+	}
+	if found < 0 {
+		return -1
+	}
+	return int32(e.op(found)) //nolint:gosec // an op number
 }
 
 func sortedOps(set map[int32]bool) []int32 {
@@ -495,14 +520,14 @@ func sortedOps(set map[int32]bool) []int32 {
 // proof: in a register an operation that nobody sees may be left out of any
 // legal order, hence if the rest has no legal order, the whole has none.
 func (e *explainer) minimise(ops []int32) []int32 {
-	if e.c.kind == kindPhantom || e.c.kind == kindFuture || len(ops) > 64 {
+	if e.c.kind == kindPhantom || e.c.kind == kindFuture || len(ops) > 256 {
 		return ops
 	}
-	return shrinkWitness(e.v, e.p.o.Model, ops)
+	return shrinkWitness(e.v, e.p.o.Model, ops, e.z.written)
 }
 
 // shrinkWitness is minimise for any register history.
-func shrinkWitness(v view, spec model.Spec, ops []int32) []int32 {
+func shrinkWitness(v view, spec model.Spec, ops []int32, written func(history.Value) bool) []int32 {
 	for changed := true; changed; {
 		changed = false
 		for _, i := range slices.Clone(ops) {
@@ -513,7 +538,7 @@ func shrinkWitness(v view, spec model.Spec, ops []int32) []int32 {
 			if len(rest) == 0 {
 				continue
 			}
-			if bad, err := violates(v.only(rest), spec); err == nil && bad {
+			if bad, err := violates(v.only(rest), spec, written); err == nil && bad {
 				ops, changed = rest, true
 			}
 		}
@@ -526,17 +551,14 @@ func without(h *history.History, ops []int32, i int32) []int32 {
 	gone := map[int32]bool{i: true}
 	for again := true; again; {
 		again = false
-		have := map[history.Value]bool{history.Nil: true}
-		for _, j := range ops {
-			if !gone[j] {
-				have[wrote(h, int(j))] = true
-			}
-		}
 		dropped := map[history.Value]bool{}
 		for j := range gone {
 			dropped[wrote(h, int(j))] = true
 		}
 		for _, j := range ops {
+			if wrote(h, int(j)) != history.None {
+				continue // a compare-and-set without its source counts as a write
+			}
 			for _, s := range sees(h, int(j)) {
 				if !gone[j] && dropped[s] {
 					gone[j], again = true, true
