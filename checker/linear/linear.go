@@ -160,6 +160,9 @@ func (p *plan) prepare() error {
 func (p *plan) split() error {
 	h := p.h
 	whole := view{h: h, cut: h.Events()}
+	if p.o.Model.Name == "set" && !slices.Contains(h.Fs(), "read") {
+		return p.splitElements(whole)
+	}
 	if len(h.Keys()) <= 1 {
 		if len(h.Keys()) == 1 {
 			p.parts = []part{{whole, h.Keys()[0]}}
@@ -280,7 +283,7 @@ func (p *plan) byFast(pt part) (decision, error) {
 		}
 		return d, nil
 	}
-	return decision{}, inapplicable{"there is none for this model"}
+	return p.byObject(pt)
 }
 
 // bySearch asks the exact search.

@@ -354,7 +354,7 @@ func (m *set) Decode(i int) (Op, Fate, error) {
 		}
 		var sum uint64
 		for _, e := range list {
-			sum ^= hashAny(e)
+			sum ^= HashAny(e)
 		}
 		return Op{Code: CodeReadSet, Pure: true, A: history.Value(sum)}, Must, nil //nolint:gosec // bits
 	default:
@@ -400,10 +400,11 @@ func HashValue(h *history.History, v history.Value) uint64 {
 	if n, ok := v.IsInt(); ok {
 		return mix(uint64(n)) //nolint:gosec // bits
 	}
-	return hashAny(h.Go(v))
+	return HashAny(h.Go(v))
 }
 
-func hashAny(v any) uint64 {
+// HashAny is HashValue of a value outside a history.
+func HashAny(v any) uint64 {
 	if n, ok := v.(int64); ok {
 		return mix(uint64(n)) //nolint:gosec // bits
 	}

@@ -478,13 +478,10 @@ func (s *sim) complete(w *worker) {
 		if p, ok := v.([]any); ok {
 			v = p[1]
 		}
-		if w.inv > x.lastRet {
+		if w.inv > x.lastRet { // the last one is certainly older
 			x.chained = x.last != nil
 			x.prev, x.last = x.last, v
 			x.lastRet = s.now
-		} else {
-			// Concurrent with the last one: neither is certainly the older.
-			x.prev, x.last, x.chained, x.lastRet = nil, v, false, max(x.lastRet, s.now)
 		}
 	}
 	if x.promised != 0 && op.F == "read" && op.Value == any(x.promised) {
