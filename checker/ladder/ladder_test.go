@@ -1,0 +1,280 @@
+package ladder
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/faultline-dev/faultline/checker"
+	"github.com/faultline-dev/faultline/checker/synth"
+	"github.com/faultline-dev/faultline/history"
+)
+
+// random makes a small history of few processes on two keys whose reads see
+// anything, mostly something sensible.
+func random(r *rand.Rand) *history.History {
+	n, procs := 2+r.IntN(6), 1+r.IntN(3)
+	type op struct {
+		p    int
+		f    string
+		key  string
+		v    any
+		old  any
+		info bool
+	}
+	var ops []op
+	vals := map[string][]any{"x": {nil}, "y": {nil}}
+	for i := range n {
+		o := op{p: r.IntN(procs), key: []string{"x", "y"}[r.IntN(2)], f: "read"}
+		switch d := r.IntN(10); {
+		case d < 4:
+			o.f, o.v = "write", int64(i+1)
+			vals[o.key] = append(vals[o.key], o.v)
+		case d < 5:
+			o.f, o.v, o.old = "cas", int64(i+1), vals[o.key][r.IntN(len(vals[o.key]))]
+			vals[o.key] = append(vals[o.key], o.v)
+		}
+		o.info = o.f != "read" && r.IntN(8) == 0
+		ops = append(ops, o)
+	}
+	var events []history.Op
+	at := time.Duration(0)
+	proc := make([]history.Process, procs)
+	for p := range proc {
+		proc[p] = history.Process(p)
+	}
+	for _, o := range ops {
+		at++
+		e := history.Op{Time: at, Process: proc[o.p], F: o.f, Key: o.key, Value: o.v}
+		if o.f == "cas" {
+			e.Value = []any{o.old, o.v}
+		}
+		events = append(events, e)
+		e.Type = history.OK
+		if o.f == "read" {
+			vs := vals[o.key]
+			e.Value = vs[r.IntN(len(vs))]
+		}
+		if o.info {
+			e.Type = history.Info
+			proc[o.p] += history.Process(procs)
+		}
+		at++
+		e.Time = at
+		events = append(events, e)
+	}
+	h, err := history.Of(events...)
+	if err != nil {
+		panic(err)
+	}
+	return h
+}
+
+// brute decides a rung by its definition: for each process it tries all orders
+// of all writes and the process' reads.
+func brute(t *table, rung string) bool {
+	if rung == Sequential {
+		var all []int32
+		for i := range t.kind {
+			if t.kind[i] != skipped {
+				all = append(all, int32(i))
+			}
+		}
+		return order(t, all, all, func(a, b int32) bool { return t.session[a] == t.session[b] && a < b })
+	}
+	for s := range t.sessions {
+		p := int32(s)
+		var nodes, reads []int32
+		for i := range t.kind {
+			i := int32(i)
+			switch {
+			case t.reads(i) && t.session[i] == p:
+				nodes, reads = append(nodes, i), append(reads, i)
+			case t.writes(i):
+				nodes = append(nodes, i)
+			}
+		}
+		if !order(t, nodes, reads, before(t, rung, p)) {
+			return false
+		}
+	}
+	return true
+}
+
+// before is the order that a rung demands of the nodes of p's view.
+func before(t *table, rung string, p int32) func(a, b int32) bool {
+	po := func(a, b int32) bool { return t.session[a] == t.session[b] && a < b }
+	mine := func(a int32) bool { return t.session[a] == p }
+	switch rung {
+	case PRAM:
+		return func(a, b int32) bool { return po(a, b) && (mine(a) || t.writes(a) && t.writes(b)) }
+	case ReadYourWrites:
+		return func(a, b int32) bool { return po(a, b) && mine(a) && t.writes(a) && t.reads(b) }
+	case MonotonicReads:
+		return func(a, b int32) bool { return po(a, b) && mine(a) && t.reads(a) && t.reads(b) }
+	case MonotonicWrites:
+		return func(a, b int32) bool {
+			return po(a, b) && (t.writes(a) && t.writes(b) || mine(a) && t.reads(a) && t.reads(b))
+		}
+	case WritesFollowReads:
+		return func(a, b int32) bool {
+			if po(a, b) && mine(a) && t.reads(a) && t.reads(b) {
+				return true
+			}
+			for r := range t.kind {
+				r := int32(r)
+				if t.reads(r) && t.from[r] == a && t.writes(b) && (po(r, b) || r == b) {
+					return true
+				}
+			}
+			return false
+		}
+	}
+	// causal: the transitive closure of program order and reads-from
+	n := len(t.kind)
+	co := make([][]bool, n)
+	for a := range n {
+		co[a] = make([]bool, n)
+		for b := range n {
+			x, y := int32(a), int32(b)
+			if t.kind[a] != skipped && t.kind[b] != skipped {
+				co[a][b] = po(x, y) || t.reads(y) && t.from[y] == x
+			}
+		}
+	}
+	for k := range n {
+		for a := range n {
+			for b := range n {
+				co[a][b] = co[a][b] || co[a][k] && co[k][b]
+			}
+		}
+	}
+	return func(a, b int32) bool { return co[a][b] }
+}
+
+// order tries to lay out nodes legally. Reads that are not among reads may see
+// anything.
+func order(t *table, nodes, reads []int32, before func(a, b int32) bool) bool {
+	isRead := map[int32]bool{}
+	for _, r := range reads {
+		isRead[r] = t.reads(r)
+	}
+	for _, a := range nodes {
+		if before(a, a) {
+			return false
+		}
+	}
+	held := map[int]int32{}
+	for k := range t.h.Keys() {
+		held[k] = initial
+	}
+	used := map[int32]bool{}
+	var try func(left int) bool
+	try = func(left int) bool {
+		if left == 0 {
+			return true
+		}
+	next:
+		for _, a := range nodes {
+			if used[a] {
+				continue
+			}
+			for _, b := range nodes {
+				if !used[b] && b != a && before(b, a) {
+					continue next
+				}
+			}
+			k := t.h.KeyID(int(a))
+			old := held[k]
+			if isRead[a] && old != t.from[a] {
+				continue
+			}
+			if t.writes(a) {
+				held[k] = a
+			}
+			used[a] = true
+			if try(left - 1) {
+				return true
+			}
+			used[a] = false
+			held[k] = old
+		}
+		return false
+	}
+	return try(len(nodes))
+}
+
+func text(h *history.History) string {
+	s := ""
+	for i := range h.Len() {
+		o := h.Op(i)
+		s += fmt.Sprintf("%d: p%d %v %s %s %v -> %v\n", i, o.Process, o.Type, o.Key, o.F, o.In, o.Out)
+	}
+	return s
+}
+
+// TestAgainstDefinition compares every rung with its definition, tried out.
+func TestAgainstDefinition(t *testing.T) {
+	n := 30_000
+	if testing.Short() {
+		n = 5_000
+	}
+	valid := map[string]int{}
+	for seed := range uint64(n) {
+		h := random(rand.New(rand.NewPCG(seed, 1)))
+		tab, err := read(h)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l := Judge(context.Background(), h, Options{})
+		for _, rung := range Names()[1:8] {
+			got := l.Rungs[rung]
+			if tab.thinAir != nil {
+				continue
+			}
+			want := checker.Invalid
+			if brute(tab, rung) {
+				want = checker.Valid
+				valid[rung]++
+			}
+			if got.Verdict != want {
+				t.Fatalf("seed %d: %s is %v (%s), by definition %v\n%s", seed, rung, got.Verdict, got.Reason, want, text(h))
+			}
+			if want == checker.Invalid && (got.Anomaly == nil || len(got.Anomaly.Ops) == 0) {
+				t.Fatalf("seed %d: %s without a witness\n%s", seed, rung, text(h))
+			}
+		}
+		for _, rung := range Names() {
+			for _, m := range Implied(rung) {
+				if l.Rungs[rung].Verdict == checker.Valid && l.Rungs[m].Verdict != checker.Valid {
+					t.Fatalf("seed %d: %s holds, but %s does not\n%s", seed, rung, m, text(h))
+				}
+			}
+		}
+	}
+	t.Log(valid)
+}
+
+// TestStaleReads: a read that the register engine calls stale was behind.
+func TestStaleReads(t *testing.T) {
+	for seed := range uint64(30) {
+		h, err := synth.History(synth.Options{Model: "register", Ops: 600, Processes: 5, Keys: 2, Info: 0.05, Anomaly: "stale-read", At: 0.5, Seed: seed})
+		if err != nil {
+			t.Fatal(err)
+		}
+		l := Judge(context.Background(), h, Options{})
+		a := l.Rungs[Linearizable].Anomaly
+		if a == nil {
+			continue
+		}
+		if a.Name == "stale-read" && (l.Staleness.All.Versions.Max < 1 || l.Staleness.All.Time.Max <= 0) {
+			t.Errorf("seed %d: %s, but no read was behind: %+v", seed, a.Explain, l.Staleness.All)
+		}
+	}
+	right, _ := synth.History(synth.Options{Model: "cas-register", Ops: 5000, Processes: 8, Keys: 3, Info: 0.05, Seed: 1})
+	if l := Judge(context.Background(), right, Options{}); l.Staleness.All.Behind != 0 {
+		t.Errorf("a right history has stale reads: %+v", l.Staleness.All)
+	}
+}
