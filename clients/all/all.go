@@ -6,6 +6,7 @@ import (
 	"github.com/faultline-dev/faultline/clients/etcd"
 	"github.com/faultline-dev/faultline/clients/paxos"
 	"github.com/faultline-dev/faultline/clients/raft"
+	"github.com/faultline-dev/faultline/clients/zookeeper"
 )
 
 // All are the systems, one line each. Bugs are the switches of the bundled
@@ -25,5 +26,6 @@ func All(bugs []clients.Bug) []clients.System {
 		raft.System(of("raft")),
 		paxos.System(of("paxos")),
 		etcd.System(),
+		zookeeper.System(),
 	}
 }
