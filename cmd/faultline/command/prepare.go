@@ -111,6 +111,8 @@ func (p *planned) choose(a *asked) error {
 		return exit.Usagef("--seeds needs --on sim")
 	case a.image != "" && a.on != onDocker:
 		return exit.Usagef("--image needs --on docker")
+	case a.image != "" && p.system.Process != nil:
+		return exit.Usagef("--image: %s is part of faultline and runs from faultline's own image", p.system.Name)
 	case a.version != "" && len(p.system.Versions) == 0:
 		return exit.Usagef("%s has no versions to choose from", p.system.Name)
 	}
