@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"runtime/debug"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -312,13 +313,13 @@ func (r *run) lastLines(node string) string {
 	if err != nil {
 		return ""
 	}
-	var text string
+	var text strings.Builder
 	for _, name := range sortedKeys(files) {
-		text += tail(files[name], 10)
+		text.WriteString(tail(files[name], 10))
 		files[name].Close()
 	}
-	if text == "" {
+	if text.Len() == 0 {
 		return ""
 	}
-	return "; the last it said:\n" + text
+	return "; the last it said:\n" + text.String()
 }

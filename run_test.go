@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -81,9 +82,7 @@ func (s *session) Read(ctx context.Context, key string) (history.Reply, error) {
 		if s.node == s.m.broken {
 			if s.m.stale == nil && s.m.version > 500 {
 				s.m.stale = map[string]any{}
-				for k, v := range s.m.data {
-					s.m.stale[k] = v
-				}
+				maps.Copy(s.m.stale, s.m.data)
 			}
 			if v, ok := s.m.stale[key]; ok {
 				return history.Reply{Value: v}, nil
@@ -176,8 +175,8 @@ func TestRunInVirtualTime(t *testing.T) {
 	if want := 6 * 60 * 500; res.Ops.Total < want*9/10 || res.Ops.Total > want*11/10 {
 		t.Errorf("got %d operations in a minute of 2 ms each by 6 workers, want about %d", res.Ops.Total, want)
 	}
-	if real := time.Since(began); real > 40*time.Second {
-		t.Errorf("a virtual minute took %v", real)
+	if took := time.Since(began); took > 40*time.Second {
+		t.Errorf("a virtual minute took %v", took)
 	}
 }
 

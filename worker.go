@@ -216,6 +216,11 @@ func (r *run) attempt(ctx context.Context, w *worker, op history.Op) (reply hist
 		}
 	}()
 	reply, err = r.Workload.Perform(ctx, w.client, op)
+	if err != nil && ctx.Err() != nil {
+		// Whatever the fate of the operation, a session that let a deadline pass is
+		// not trusted with another: a stuck connection would never be left.
+		err = history.SessionLost(err)
+	}
 	return reply, err, nil
 }
 

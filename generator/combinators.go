@@ -492,12 +492,12 @@ func (y cycle) Update(c Context, e history.Op) Generator {
 }
 
 // Keys keeps active keys in use at once: each gets a generator of its own from
-// make, and a fresh key follows once that is over. Operations take the key's name
+// of, and a fresh key follows once that is over. Operations take the key's name
 // unless they have one. Names are k0, k1, ...
-func Keys(active int, make func(key int) Generator) Generator {
-	k := keys{make: make, next: active}
+func Keys(active int, of func(key int) Generator) Generator {
+	k := keys{make: of, next: active}
 	for i := range active {
-		k.slots = append(k.slots, slot{i, make(i)})
+		k.slots = append(k.slots, slot{i, of(i)})
 	}
 	return k
 }

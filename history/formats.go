@@ -91,8 +91,7 @@ func build(events iter.Seq2[loose, error], name string) (*History, error) {
 	timed, last := true, time.Duration(0)
 	for e, err := range events {
 		if err != nil {
-			var at posError
-			if errors.As(err, &at) {
+			if at, ok := errors.AsType[posError](err); ok {
 				return nil, &Error{name, at.line, err}
 			}
 			return nil, &Error{name, e.line, err}
@@ -239,8 +238,7 @@ func ednOps(r io.Reader) iter.Seq2[loose, error] {
 				err = e.edn(v)
 			}
 			if err != nil {
-				var at posError
-				if !errors.As(err, &at) {
+				if _, ok := errors.AsType[posError](err); !ok {
 					err = posError{line, col, err}
 				}
 			}
@@ -278,7 +276,7 @@ func (e *loose) fields(m map[string]any) error {
 	case string:
 		e.op.Process = Nemesis // :nemesis and other named threads
 	default:
-		return fmt.Errorf("the operation has no process")
+		return errors.New("the operation has no process")
 	}
 	t, _ := m["type"].(string)
 	var err error
@@ -287,7 +285,7 @@ func (e *loose) fields(m map[string]any) error {
 	}
 	var ok bool
 	if e.op.F, ok = m["f"].(string); !ok {
-		return fmt.Errorf("the operation has no f")
+		return errors.New("the operation has no f")
 	}
 	e.op.Value = m["value"]
 	if k, ok := m["key"]; ok {

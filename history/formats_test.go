@@ -20,8 +20,10 @@ func TestFormats(t *testing.T) {
 	for _, c := range []struct{ name, format, text, want string }{
 		{"edn lines", "edn", "{:process 0, :type :invoke, :f :write, :value 3}\n{:process 0 :type :ok :f :write :value 3 :time 17}", "0 invoke write \"\" 3; 0 ok write \"\" 3"},
 		{"edn vector", "edn", "; jepsen\n[{:process 0 :type :invoke :f :cas :value [1 2]}\n {:process 0, :type :fail, :f :cas, :value [1 2], :error :no}]", "0 invoke cas \"\" [1 2]; 0 fail cas \"\" [1 2]"},
-		{"edn tuples", "edn", "{:process 0 :type :invoke :f :cas :value #jepsen.independent/tuple [7 [1 2]]}\n{:process 0 :type :info :f :cas :value [7 [1 2]]}\n{:process :nemesis :type :info :f :start :value nil}",
-			"0 invoke cas \"7\" [1 2]; 0 info cas \"7\" [1 2]; -1 info start \"\" <nil>"},
+		{
+			"edn tuples", "edn", "{:process 0 :type :invoke :f :cas :value #jepsen.independent/tuple [7 [1 2]]}\n{:process 0 :type :info :f :cas :value [7 [1 2]]}\n{:process :nemesis :type :info :f :start :value nil}",
+			"0 invoke cas \"7\" [1 2]; 0 info cas \"7\" [1 2]; -1 info start \"\" <nil>",
+		},
 		{"log", "jepsen-log", "INFO  jepsen.util - 0\t:invoke\t:read\tnil\nINFO  jepsen.core - hello\nINFO  jepsen.util - 0\t:fail\t:read\t:timed-out\n", "0 invoke read \"\" <nil>; 0 fail read \"\" <nil>"},
 		{"kv", "porcupine-kv", `{:process 1, :type :invoke, :f :append, :key "0", :value "x"}` + "\n" + `{:process 1, :type :ok, :f :append, :key "0", :value "x"}`, "1 invoke append \"0\" x; 1 ok append \"0\" x"},
 		{"json", "elle-json", `[{"process":0,"type":"invoke","f":"txn","value":[["r",1,null]]},

@@ -22,9 +22,10 @@ const (
 const (
 	// Nil is JSON's null, an absent key.
 	Nil Value = 0
-	// False and True are the booleans.
+	// False is a boolean.
 	False Value = 1 << 2
-	True  Value = 2 << 2
+	// True is the other.
+	True Value = 2 << 2
 	// None stands where nothing was recorded at all, as opposed to null.
 	None Value = 3 << 2
 )

@@ -25,21 +25,26 @@ const (
 	Info
 )
 
-func typeNames() [4]string { return [4]string{"invoke", "ok", "fail", "info"} }
-
 // String is Jepsen's word for t.
 func (t Type) String() string {
-	if int(t) < len(typeNames()) {
-		return typeNames()[t]
+	switch t {
+	case Invoke:
+		return "invoke"
+	case OK:
+		return "ok"
+	case Fail:
+		return "fail"
+	case Info:
+		return "info"
 	}
 	return fmt.Sprintf("type(%d)", uint8(t))
 }
 
 // ParseType is the inverse of String.
 func ParseType(s string) (Type, error) {
-	for i, n := range typeNames() {
-		if n == s {
-			return Type(i), nil //nolint:gosec // four names
+	for t := Invoke; t <= Info; t++ {
+		if t.String() == s {
+			return t, nil
 		}
 	}
 	return 0, fmt.Errorf("type %q is not one of invoke, ok, fail, info", s)

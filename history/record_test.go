@@ -132,7 +132,10 @@ func TestReadRefuses(t *testing.T) {
 func TestValuesRoundTrip(t *testing.T) {
 	values := []any{
 		nil, true, false, int64(0), int64(-5), int64(1) << 61, -(int64(1) << 61), int64(9223372036854775807),
-		0.5, 3.0, 1e300, "", "a\"b\\c\n\x01é<script>", []any{}, []any{int64(1), int64(2)}, []any{int64(1), nil, "x"},
+		0.5, 3.0, 1e300, "", "a\"b\\c\n\x01é<script>",
+		[]any{},
+		[]any{int64(1), int64(2)},
+		[]any{int64(1), nil, "x"},
 		map[string]any{"owner": "n1", "token": int64(7), "deep": []any{map[string]any{"a": 1.5}}},
 	}
 	for _, v := range values {

@@ -16,6 +16,7 @@ import (
 // Kind is what values an option takes.
 type Kind string
 
+// The kinds.
 const (
 	String   Kind = "string"
 	Int      Kind = "int"

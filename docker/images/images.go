@@ -184,7 +184,7 @@ func find(ref string) (Recipe, string, error) {
 		for _, r := range all {
 			names = append(names, r.Name)
 		}
-		return Recipe{}, "", fmt.Errorf("images: no recipe for %q; there are: %s", name, strings.Join(names, ", "))
+		return Recipe{}, "", fmt.Errorf("%w: no recipe for %q; there are: %s", ErrMissing, name, strings.Join(names, ", "))
 	}
 	r := all[i]
 	if version == "" && len(r.Versions) > 0 {

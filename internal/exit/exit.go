@@ -10,16 +10,16 @@ import (
 )
 
 const (
-	// Valid: everything asked for was tested, and no anomaly was found.
+	// Valid says that everything asked for was tested, and no anomaly was found.
 	Valid = 0
-	// Anomalies: at least one history violates what it was judged by.
+	// Anomalies says that at least one history violates what it was judged by.
 	Anomalies = 1
-	// Unknown: no anomaly, but a budget was spent, nothing succeeded, or a fault
+	// Unknown says that there was no anomaly, but a budget was spent, nothing succeeded, or a fault
 	// did not bite.
 	Unknown = 2
-	// Usage: bad arguments or bad input; nothing was written.
+	// Usage says that arguments or input were bad, and nothing was written.
 	Usage = 254
-	// Broken: the test could not be carried out.
+	// Broken says that the test could not be carried out.
 	Broken = 255
 )
 
@@ -47,8 +47,7 @@ func Code(err error) int {
 	if err == nil {
 		return Valid
 	}
-	var e *Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Code
 	}
 	return Broken

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -94,10 +95,8 @@ func (f *checkFlags) parse() error {
 		return exit.Usagef("--engine: unknown engine %q; there are auto, fast, search, porcupine", f.engine)
 	}
 	if f.format != "auto" {
-		for _, n := range history.Formats() {
-			if n == f.format {
-				return nil
-			}
+		if slices.Contains(history.Formats(), f.format) {
+			return nil
 		}
 		return exit.Usagef("--format: unknown format %q; there are auto, %s", f.format, strings.Join(history.Formats(), ", "))
 	}
@@ -222,13 +221,11 @@ func each(paths []string, parallel int, work func(string) outcome, emit func(out
 	var next atomic.Int64
 	var wg sync.WaitGroup
 	for range parallel {
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
+		wg.Go(func() {
 			for i := next.Add(1) - 1; i < int64(len(paths)); i = next.Add(1) - 1 {
 				slots[i] <- work(paths[i])
 			}
-		}()
+		})
 	}
 	for i := range slots {
 		emit(<-slots[i])

@@ -33,8 +33,8 @@ func newListCmd(env *Env) *cobra.Command {
 	}
 	var asJSON bool
 	list.PersistentFlags().BoolVar(&asJSON, "json", false, "print an array of objects")
-	add := func(name, short string, print func() error) {
-		list.AddCommand(&cobra.Command{Use: name, Short: short, Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error { return print() }})
+	add := func(name, short string, show func() error) {
+		list.AddCommand(&cobra.Command{Use: name, Short: short, Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error { return show() }})
 	}
 	add("systems", "what can be tested", func() error { return printEntries(env.Stdout, asJSON, env.systemEntries()) })
 	add("workloads", "what can be done with it", func() error { return printEntries(env.Stdout, asJSON, env.workloadEntries()) })

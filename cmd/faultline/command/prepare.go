@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -397,8 +398,8 @@ func (p *planned) reproduce() string {
 		}
 		words = append(words, "--nemesis", faults)
 	}
-	words = append(words, "--time", r.Time.String(), "--nodes", fmt.Sprint(len(r.Nodes)),
-		"--concurrency", fmt.Sprint(r.Concurrency), "--keys", fmt.Sprint(r.Keys))
+	words = append(words, "--time", r.Time.String(), "--nodes", strconv.Itoa(len(r.Nodes)),
+		"--concurrency", strconv.Itoa(r.Concurrency), "--keys", strconv.Itoa(r.Keys))
 	if r.Rate > 0 {
 		words = append(words, "--rate", fmt.Sprint(r.Rate))
 	}
@@ -417,7 +418,7 @@ func (p *planned) reproduce() string {
 	for _, k := range slices.Sorted(maps.Keys(r.Options)) {
 		words = append(words, "--opt", k+"="+r.Options[k])
 	}
-	return strings.Join(append(words, "--seed", fmt.Sprint(r.Seed)), " ")
+	return strings.Join(append(words, "--seed", strconv.FormatUint(r.Seed, 10)), " ")
 }
 
 // powerOptions are the thresholds as they were asked for; zero asks for nothing.

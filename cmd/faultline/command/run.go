@@ -137,7 +137,7 @@ func printEnd(env *Env, a asked, folder *reports.Folder, res reports.Results) er
 func parseSeed(s string) (uint64, error) {
 	const limit = 1 << 53
 	if s == "" {
-		return rand.Uint64N(limit), nil //nolint:forbidigo // the one draw that nothing reproduces; it is printed
+		return rand.Uint64N(limit), nil
 	}
 	n, err := strconv.ParseUint(s, 0, 64)
 	if err != nil || n >= limit {
@@ -187,8 +187,14 @@ func parseBytes(flag, s string) (int64, error) {
 		suffix string
 		n      float64
 	}{
-		{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10},
-		{"GB", 1e9}, {"MB", 1e6}, {"KB", 1e3}, {"B", 1}, {"", 1},
+		{"GiB", 1 << 30},
+		{"MiB", 1 << 20},
+		{"KiB", 1 << 10},
+		{"GB", 1e9},
+		{"MB", 1e6},
+		{"KB", 1e3},
+		{"B", 1},
+		{"", 1},
 	}
 	for _, u := range units {
 		text, ok := strings.CutSuffix(s, u.suffix)
