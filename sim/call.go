@@ -99,6 +99,9 @@ func (n *node) reply(x *replica.Reply) {
 	}
 	delete(n.calls, x.ID)
 	status, body := protocol.Encode(&c.q, x)
+	if status == http.StatusOK && c.q.Reads != replica.Local {
+		n.w.served(n.i)
+	}
 	n.w.answer(n.i, c, status, body, nil)
 }
 

@@ -24,6 +24,6 @@ func Draw(seed uint64) Config {
 			Loss: chance(0, 0, 0, 0.005, 0.02), Duplicate: chance(0, 0, 0, 0.01), Reorder: chance(0, 0, 0.01, 0.05),
 		},
 		SyncLeast: pick(200*us, 500*us, ms), SyncMean: pick(500*us, 2*ms, 5*ms),
-		Drift: chance(0, 0.001, 0.02, 0.04),
+		Drift: chance(0, 0.001, 0.01, 0.01),
 	}
 }

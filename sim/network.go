@@ -179,12 +179,14 @@ func (w *World) release(id string) {
 
 // Mend implements cluster.Network.
 func (w *World) Mend(_ context.Context, id string) error {
+	w.healed()
 	w.release(id)
 	return nil
 }
 
 // Heal implements cluster.Network.
 func (w *World) Heal(context.Context) error {
+	w.healed()
 	for _, row := range w.links {
 		for _, l := range row {
 			l.holds, l.cut, l.shape = nil, 0, cluster.Shape{}

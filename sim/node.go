@@ -25,11 +25,8 @@ type node struct {
 	epoch int // how often the process was started
 	r     replica.Replica
 	clock clock
-	fs    *disk.Mem
+	fs    *drive
 	log   *wal.Log
-
-	disk   map[string]cluster.Disk // its faults, by id
-	damage cluster.Damage
 
 	saves   []replica.Save // that wait for the disk
 	syncing bool
@@ -48,8 +45,8 @@ type work interface{ do(n *node) }
 const inboxMax = 1024
 
 func newNode(w *World, i int, name string) *node {
-	n := &node{w: w, i: i, name: name, state: cluster.Dead, fs: disk.NewMem(), calls: map[uint64]*call{}}
-	n.clock.rate = 1 + w.cfg.Drift*(2*w.rng.Float64()-1)
+	n := &node{w: w, i: i, name: name, state: cluster.Dead, fs: &drive{Mem: disk.NewMem(), w: w}, calls: map[uint64]*call{}}
+	n.clock = clock{own: 1 + w.cfg.Drift*(2*w.rng.Float64()-1), rate: 1}
 	return n
 }
 
@@ -88,6 +85,7 @@ func (n *node) stop(why string) {
 	n.w.trace.mix(traceStop, uint64(n.w.now), uint64(n.i))
 	n.logf("%s", why)
 	n.state, n.r, n.log, n.inbox = cluster.Dead, nil, nil, nil
+	n.fs.die()
 	for _, id := range slices.Sorted(maps.Keys(n.calls)) {
 		n.w.answer(n.i, n.calls[id], 0, nil, errReset)
 	}
@@ -141,7 +139,9 @@ func (n *node) take(x work) {
 		defer n.guard()
 		n.r.SetClock(n.clock.at(n.w.now))
 		x.do(n)
-		n.flush()
+		if n.state == cluster.Running { // it may have died of it
+			n.flush()
+		}
 	}
 }
 
@@ -203,13 +203,10 @@ func (n *node) fail(err error) {
 }
 
 // Kill implements cluster.Killer. The process ends; what it has written stays, be
-// it synced or not, as after kill -9, unless the disk is to lose it.
+// it synced or not, as after kill -9, unless a fault of the disk says otherwise.
 func (w *World) Kill(_ context.Context, name string) error {
 	n, err := w.node(name)
 	if err == nil {
-		if n.state != cluster.Dead {
-			n.cut()
-		}
 		n.stop("killed")
 	}
 	return err
@@ -221,6 +218,7 @@ func (w *World) Start(_ context.Context, name string) error {
 	if err != nil || n.state != cluster.Dead {
 		return err
 	}
+	w.healed()
 	return n.boot()
 }
 
@@ -239,6 +237,7 @@ func (w *World) Resume(_ context.Context, name string) error {
 	if err != nil || n.state != cluster.Paused {
 		return err
 	}
+	w.healed()
 	n.become(cluster.Running)
 	inbox := n.inbox
 	n.inbox = nil

@@ -97,6 +97,7 @@ type World struct {
 	up      bool
 	inv     Invariants
 	broken  []Violation
+	live    liveness
 	trace   trace
 	message []Message
 }
@@ -135,6 +136,7 @@ func (w *World) Up(context.Context) error {
 		return nil
 	}
 	w.up = true
+	w.healed()
 	for _, n := range w.nodes {
 		if err := n.boot(); err != nil {
 			return err
@@ -228,6 +230,8 @@ var (
 	_ cluster.Network  = (*World)(nil)
 	_ cluster.Shaper   = (*World)(nil)
 	_ cluster.Meter    = (*World)(nil)
+	_ cluster.Clocks   = (*World)(nil)
+	_ cluster.Disks    = (*World)(nil)
 	_ cluster.Logs     = (*World)(nil)
 	_ cluster.Caller   = (*World)(nil)
 	_ cluster.Runtime  = (*World)(nil)

@@ -224,16 +224,44 @@ func (h *memHandle) Sync() error {
 
 func (h *memHandle) Close() error { return nil }
 
-// Sizes are the bytes of all files, and how many of them a crash may lose: those
-// that aren't synced, and all of a file whose name isn't.
-func (m *Mem) Sizes() (all, unsynced int) {
-	for name, f := range m.files {
-		all += len(f.data)
-		if m.durable[name] == f {
-			unsynced += len(f.data) - f.synced
-		} else {
-			unsynced += len(f.data)
+// PowerCut is a Crash and a Restart at once that loses all that wasn't synced, or
+// with torn keeps and damages parts of it as Crash does. It returns how many bytes
+// were lost, and how many unsynced ones stayed.
+func (m *Mem) PowerCut(rng *rand.Rand, torn bool) (lost, kept int) {
+	before := m.unsynced()
+	if torn {
+		total := m.bytes()
+		m.Crash(rng)
+		lost = max(0, total-m.bytes())
+		kept = max(0, before-lost)
+	} else {
+		lost = before
+		m.files = maps.Clone(m.durable)
+		for _, f := range m.files {
+			f.data = slices.Clone(f.data[:f.synced]) // each by itself: the order doesn't matter
 		}
 	}
-	return all, unsynced
+	m.Restart()
+	return lost, kept
+}
+
+// unsynced counts the bytes that a power cut may lose.
+func (m *Mem) unsynced() int {
+	n := 0
+	for name, f := range m.files {
+		if m.durable[name] == f {
+			n += len(f.data) - f.synced
+		} else {
+			n += len(f.data)
+		}
+	}
+	return n
+}
+
+func (m *Mem) bytes() int {
+	n := 0
+	for _, f := range m.files {
+		n += len(f.data)
+	}
+	return n
 }

@@ -50,6 +50,8 @@ type planned struct {
 	progress io.Writer
 	// clockBound is how far apart the workload lets the nodes' clocks be.
 	clockBound time.Duration
+	// traced, if set, is told the hash of a simulated run's trace.
+	traced func(hash uint64)
 }
 
 // prepare turns what was asked into a run, or into an error that says what to do.
@@ -330,7 +332,7 @@ func (p *planned) run(ctx context.Context, progress func(faultline.Snapshot)) (r
 	t := p.test(c, workload)
 	t.Folder, t.Record, t.Progress = folder, rec, progress
 	if w, ok := c.(*sim.World); ok {
-		defer w.Close()
+		defer p.over(w)
 	}
 	res, err := faultline.Run(ctx, t)
 	_ = os.RemoveAll(worldDir(folder)) // what it held lies in the folder by now

@@ -179,7 +179,7 @@ func (p *planned) try(ctx context.Context) (faultline.Tried, time.Duration, erro
 	if err != nil {
 		return faultline.Tried{}, 0, err
 	}
-	defer w.Close()
+	defer p.over(w)
 	workload, err := p.instance()
 	if err != nil {
 		return faultline.Tried{}, 0, err

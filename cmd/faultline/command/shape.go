@@ -2,6 +2,7 @@ package command
 
 import (
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,6 +31,9 @@ func drawShape(a asked) (asked, error) {
 	interval := pick(rng, time.Second, 2*time.Second, 3*time.Second, 4*time.Second)
 	rate := pick(rng, 30.0, 60, 60, 80, 120)
 	faults := drawFaults(rng)
+	if strings.Contains(faults, "clock:drift") && !a.given("nemesis") && a.bug == "" && !givesOption(a, "clock.rate") {
+		a.opts = append(slices.Clone(a.opts), "clock.rate=1.03") // more is outside the failure model
+	}
 	fill(a, "nodes", &a.nodes, nodes)
 	fill(a, "concurrency", &a.concurrency, concurrency)
 	fill(a, "keys", &a.keys, keys)
@@ -44,12 +48,16 @@ func drawFaults(rng *rand.Rand) string {
 	mix := pick(rng,
 		[]string{"partition", "kill"}, []string{"partition", "kill"}, []string{"partition"}, []string{"kill"},
 		[]string{"partition", "kill", "pause"}, []string{"pause", "kill"}, []string{"pause", "partition"})
-	for _, more := range []string{"delay", "loss", "duplicate", "reorder"} {
-		if rng.IntN(8) == 0 {
+	for _, more := range []string{"delay", "loss", "duplicate", "reorder", "corrupt", "disk:lose-unsynced", "disk:torn", "disk:slow", "disk:eio", "disk:enospc", "clock:drift"} {
+		if rng.IntN(10) == 0 {
 			mix = append(mix, more)
 		}
 	}
 	return strings.Join(mix, ",")
+}
+
+func givesOption(a asked, name string) bool {
+	return slices.ContainsFunc(a.opts, func(o string) bool { return strings.HasPrefix(o, name+"=") })
 }
 
 func pick[T any](rng *rand.Rand, of ...T) T { return of[rng.IntN(len(of))] }
@@ -87,4 +95,12 @@ func (p *planned) simulate(keep bool) (*sim.World, error) {
 		c.Drift = min(c.Drift, float64(p.clockBound)/float64(2*(r.Time+aroundTime)))
 	}
 	return sim.New(c), nil
+}
+
+// over ends a simulated world.
+func (p *planned) over(w *sim.World) {
+	if p.traced != nil {
+		p.traced(w.Hash())
+	}
+	w.Close()
 }
