@@ -45,8 +45,9 @@ func Measure(h *history.History, faults []Fault) Availability {
 	var all Count
 	nodes := make([]Count, len(h.Nodes()))
 	for i := range h.Len() {
-		all.add(h.Type(i))
-		nodes[h.NodeID(i)].add(h.Type(i))
+		one := count(h.Type(i))
+		all = all.plus(one)
+		nodes[h.NodeID(i)] = nodes[h.NodeID(i)].plus(one)
 	}
 	a.OK = all.Share()
 	for i, n := range h.Nodes() {
@@ -72,7 +73,7 @@ func measureFault(h *history.History, f Fault, all []Fault) FaultAvailability {
 	for i := range h.Len() {
 		inv, node := h.Invoke(i), h.NodeID(i)
 		if inv >= f.Start && inv < end {
-			m.During.add(h.Type(i))
+			m.During = m.During.plus(count(h.Type(i)))
 		}
 		if h.Type(i) != history.OK {
 			continue
@@ -95,18 +96,18 @@ func measureFault(h *history.History, f Fault, all []Fault) FaultAvailability {
 // slowest is the time from end until the last of the nodes seen before was back,
 // -1 if one was not.
 func slowest(before []bool, back []time.Duration, end time.Duration) time.Duration {
-	worst, any := time.Duration(0), false
+	worst, seen := time.Duration(0), false
 	for i, b := range before {
 		switch {
 		case !b:
 		case back[i] == 0:
 			return -1
 		default:
-			any = true
+			seen = true
 			worst = max(worst, back[i]-end)
 		}
 	}
-	if !any {
+	if !seen {
 		return -1
 	}
 	return worst

@@ -19,8 +19,8 @@ import (
 )
 
 // browser starts a headless Chromium, or skips the test where there is none.
-func browser(t testing.TB) context.Context {
-	t.Helper()
+func browser(tb testing.TB) context.Context {
+	tb.Helper()
 	var path string
 	for _, name := range []string{"chromium", "chromium-browser", "google-chrome", "chrome", "headless-shell"} {
 		if p, err := exec.LookPath(name); err == nil {
@@ -30,19 +30,19 @@ func browser(t testing.TB) context.Context {
 	}
 	if path == "" {
 		if os.Getenv("FAULTLINE_REQUIRE_CHROMIUM") == "1" {
-			t.Fatal("FAULTLINE_REQUIRE_CHROMIUM=1, but there is no chromium")
+			tb.Fatal("FAULTLINE_REQUIRE_CHROMIUM=1, but there is no chromium")
 		}
-		t.Skip("skipped: no chromium to open the page in")
+		tb.Skip("skipped: no chromium to open the page in")
 	}
 	opts := append(slices.Clone(chromedp.DefaultExecAllocatorOptions[:]), chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU)
 	alloc, cancel := chromedp.NewExecAllocator(context.Background(), opts...)
-	t.Cleanup(cancel)
+	tb.Cleanup(cancel)
 	ctx, stop := chromedp.NewContext(alloc)
-	t.Cleanup(stop)
+	tb.Cleanup(stop)
 	ctx, end := context.WithTimeout(ctx, 3*time.Minute)
-	t.Cleanup(end)
+	tb.Cleanup(end)
 	if err := chromedp.Do(ctx); err != nil {
-		t.Fatalf("chromium does not start: %v", err)
+		tb.Fatalf("chromium does not start: %v", err)
 	}
 	return ctx
 }
@@ -60,8 +60,8 @@ func (w *watch) add(format string, args ...any) {
 	w.found = append(w.found, fmt.Sprintf(format, args...))
 }
 
-func (w *watch) listen(t testing.TB, ctx context.Context, page string) {
-	t.Helper()
+func (w *watch) listen(tb testing.TB, ctx context.Context, page string) {
+	tb.Helper()
 	err := chromedp.Listen(ctx, func(ev any) {
 		switch ev := ev.(type) {
 		case *network.EventRequestWillBeSent:
@@ -77,49 +77,49 @@ func (w *watch) listen(t testing.TB, ctx context.Context, page string) {
 		}
 	})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 }
 
-func (w *watch) enable(t testing.TB, ctx context.Context) {
-	t.Helper()
-	call(t, ctx, network.Enable, network.EnableParams{})
-	call(t, ctx, runtime.Enable, cdp.Empty{})
+func (w *watch) enable(tb testing.TB, ctx context.Context) {
+	tb.Helper()
+	call(tb, ctx, network.Enable, network.EnableParams{})
+	call(tb, ctx, runtime.Enable, cdp.Empty{})
 }
 
-func (w *watch) check(t testing.TB) {
-	t.Helper()
+func (w *watch) check(tb testing.TB) {
+	tb.Helper()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, f := range w.found {
-		t.Error(f)
+		tb.Error(f)
 	}
 }
 
 // load opens a page and returns when its timeline was ready, in milliseconds
 // since the navigation began.
-func load(t testing.TB, ctx context.Context, url string) float64 {
-	t.Helper()
+func load(tb testing.TB, ctx context.Context, url string) float64 {
+	tb.Helper()
 	if err := chromedp.Do(ctx, chromedp.Navigate(url)); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	return eval[float64](t, ctx, `new Promise(done => { const look = () => window.faultline ? done(window.faultline.ready) : setTimeout(look, 5); look(); })`)
+	return eval[float64](tb, ctx, `new Promise(done => { const look = () => window.faultline ? done(window.faultline.ready) : setTimeout(look, 5); look(); })`)
 }
 
 // eval runs a script in the page and waits for what it promises.
-func eval[T any](t testing.TB, ctx context.Context, js string) T {
-	t.Helper()
+func eval[T any](tb testing.TB, ctx context.Context, js string) T {
+	tb.Helper()
 	v, err := chromedp.Run(ctx, chromedp.Evaluate[T](js, func(p *runtime.EvaluateParams) { p.AwaitPromise = new(true) }))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return v
 }
 
-func call[P, R any](t testing.TB, ctx context.Context, cmd cdp.Command[P, R], params P) {
-	t.Helper()
+func call[P, R any](tb testing.TB, ctx context.Context, cmd cdp.Command[P, R], params P) {
+	tb.Helper()
 	if _, err := chromedp.Call(ctx, cmd, params); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 }
 
@@ -221,7 +221,7 @@ func TestRawEventsAreTheHistory(t *testing.T) {
 		t.Fatal(err)
 	}
 	var want []string
-	for _, line := range strings.Split(strings.TrimSpace(string(b)), "\n") {
+	for line := range strings.SplitSeq(strings.TrimSpace(string(b)), "\n") {
 		if !strings.Contains(line, `"process":-1,`) && !strings.Contains(line, `"end":`) {
 			want = append(want, line)
 		}

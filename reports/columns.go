@@ -83,7 +83,8 @@ func writeColumns(out *bufio.Writer, p *page) error {
 	from, to := stretch(h, p.R.Anomalies)
 	m := newMeta(p, from, to)
 	c := &columnWriter{h: h, from: from, to: to, others: map[history.Value]uint64{}, errors: map[string]uint64{}, meta: m}
-	if _, err := out.WriteString(`<script type="text/plain" id="columns">`); err != nil {
+	_, err := out.WriteString(`<script type="text/plain" id="columns">`)
+	if err != nil {
 		return err
 	}
 	b64 := base64.NewEncoder(base64.StdEncoding, out)
@@ -94,21 +95,21 @@ func writeColumns(out *bufio.Writer, p *page) error {
 	c.w = bufio.NewWriterSize(z, 1<<16)
 	c.columns()
 	for _, finish := range []func() error{c.w.Flush, z.Close, b64.Close} {
-		if err := finish(); err != nil && c.err == nil {
+		if err = finish(); err != nil && c.err == nil {
 			c.err = err
 		}
 	}
 	if c.err != nil {
 		return c.err
 	}
-	if _, err := out.WriteString("</script>\n<script type=\"application/json\" id=\"meta\">"); err != nil {
+	if _, err = out.WriteString("</script>\n<script type=\"application/json\" id=\"meta\">"); err != nil {
 		return err
 	}
 	b, err := json.Marshal(m) // escapes < and >, so that nothing ends the script
 	if err != nil {
 		return err
 	}
-	if _, err := out.Write(b); err != nil {
+	if _, err = out.Write(b); err != nil {
 		return err
 	}
 	_, err = out.WriteString("</script>\n")

@@ -64,7 +64,8 @@ func Compare(groups []Group) Comparison {
 		c.Columns = append(c.Columns, Column{g.Name, g.Link, len(g.Runs)})
 	}
 	c.section("Verdict", groups, []measure{
-		{"verdict", verdictCell}, {"runs", func(g Group) Cell { return Cell{Text: thousands(len(g.Runs))} }},
+		{"verdict", verdictCell},
+		{"runs", func(g Group) Cell { return Cell{Text: thousands(len(g.Runs))} }},
 		{"operations", func(g Group) Cell { return Cell{Text: thousands(g.ops().Total)} }},
 		{"succeeded", func(g Group) Cell { return shareCell(g.ops()) }},
 	})
@@ -174,13 +175,13 @@ func ladderRows(groups []Group) []measure {
 	var rows []measure
 	for _, name := range rungs(all) {
 		rows = append(rows, measure{name, func(g Group) Cell {
-			v, any := checker.Valid, false
+			v, known := checker.Valid, false
 			for _, r := range g.Runs {
 				if x, ok := r.Ladder[name]; ok {
-					v, any = checker.Merge(v, x), true
+					v, known = checker.Merge(v, x), true
 				}
 			}
-			if !any {
+			if !known {
 				return Cell{}
 			}
 			return Cell{v.String(), v.String()}
@@ -311,7 +312,7 @@ type Regression struct {
 
 // Kind is what a run tested, whatever version, seed and time: runs of one kind
 // are compared with each other.
-func (r Results) Kind() string {
+func (r *Results) Kind() string {
 	s := r.System
 	if r.Bug != "" {
 		s += "!" + r.Bug

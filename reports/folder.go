@@ -69,12 +69,10 @@ func Create(runsDir, system, workload string, now time.Time, seed uint64) (*Fold
 // cause is what the operating system said, without the path that the caller
 // names itself.
 func cause(err error) error {
-	var p *fs.PathError
-	if errors.As(err, &p) {
+	if p, ok := errors.AsType[*fs.PathError](err); ok {
 		return p.Err
 	}
-	var l *os.LinkError
-	if errors.As(err, &l) {
+	if l, ok := errors.AsType[*os.LinkError](err); ok {
 		return l.Err
 	}
 	return err
@@ -111,24 +109,24 @@ func point(runsDir, name string) error {
 // Open finds a run: its folder, a link to it such as runs/latest, a file inside
 // it, or a history file anywhere.
 func Open(path string) (*Folder, error) {
-	real, err := filepath.EvalSymlinks(path)
+	target, err := filepath.EvalSymlinks(path)
 	if err != nil {
 		return nil, fmt.Errorf("reports: %s: %w; expected a run's folder, runs/latest or a history file", path, cause(err))
 	}
-	fi, err := os.Stat(real)
+	fi, err := os.Stat(target)
 	if err != nil {
 		return nil, fmt.Errorf("reports: %s: %w", path, cause(err))
 	}
 	if fi.IsDir() {
-		if !isRun(real) {
+		if !isRun(target) {
 			return nil, fmt.Errorf("reports: %s is not a run's folder: it has neither %s nor %s", path, HistoryFile, TestFile)
 		}
-		return &Folder{Path: real, history: filepath.Join(real, HistoryFile)}, nil
+		return &Folder{Path: target, history: filepath.Join(target, HistoryFile)}, nil
 	}
-	f := &Folder{history: real}
-	if dir := filepath.Dir(real); isRun(dir) && exists(filepath.Join(dir, TestFile)) {
+	f := &Folder{history: target}
+	if dir := filepath.Dir(target); isRun(dir) && exists(filepath.Join(dir, TestFile)) {
 		f.Path = dir
-		if b := filepath.Base(real); b == TestFile || b == PlanFile || b == ResultsFile || b == IndexFile {
+		if b := filepath.Base(target); b == TestFile || b == PlanFile || b == ResultsFile || b == IndexFile {
 			f.history = filepath.Join(dir, HistoryFile)
 		}
 	}

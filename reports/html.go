@@ -322,8 +322,10 @@ func (p *page) anomalies() {
 			break
 		}
 		ops := strings.Trim(fmt.Sprint(a.Ops), "[]")
-		p.More = append(p.More, pageAnomaly{No: i + pageAnomalies + 1, Name: a.Name, Key: a.Key, Explain: upper(a.Explain),
-			Ops: []opRow{{Asked: clip(ops, 60)}}})
+		p.More = append(p.More, pageAnomaly{
+			No: i + pageAnomalies + 1, Name: a.Name, Key: a.Key, Explain: upper(a.Explain),
+			Ops: []opRow{{Asked: clip(ops, 60)}},
+		})
 	}
 	if n := len(p.R.Anomalies) - pageAnomalies; n > 0 {
 		p.MoreText = plural(n, "more anomaly")

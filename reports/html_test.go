@@ -49,7 +49,7 @@ func TestRenderDegrades(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := damage(f); err != nil {
+			if err = damage(f); err != nil {
 				t.Fatal(err)
 			}
 			err = Render(f)

@@ -4,6 +4,7 @@ import (
 	"encoding/xml"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"time"
 
@@ -81,8 +82,14 @@ func junitRun(r Results) junitSuite {
 		s.Timestamp = r.Started.UTC().Format("2006-01-02T15:04:05")
 	}
 	for _, p := range []junitProperty{
-		{"system", r.System}, {"version", r.Version}, {"workload", r.Workload}, {"nemesis", strings.Join(r.Nemesis, ",")},
-		{"on", r.On}, {"seed", fmt.Sprint(r.Seed)}, {"verdict", r.Verdict.String()}, {"reproduce", r.Reproduce},
+		{"system", r.System},
+		{"version", r.Version},
+		{"workload", r.Workload},
+		{"nemesis", strings.Join(r.Nemesis, ",")},
+		{"on", r.On},
+		{"seed", strconv.FormatUint(r.Seed, 10)},
+		{"verdict", r.Verdict.String()},
+		{"reproduce", r.Reproduce},
 	} {
 		s.Properties = append(s.Properties, junitProperty{p.Name, clean(p.Value)})
 	}

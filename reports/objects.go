@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/faultline-dev/faultline/history"
@@ -207,7 +208,7 @@ func (x hold) bar(lane int, length time.Duration) objectBar {
 	return objectBar{
 		X: px(float64(x.from) / float64(length) * chartWidth),
 		W: px(max(1.5, float64(to-x.from)/float64(length)*chartWidth)),
-		Y: fmt.Sprint(3 + 14*lane), Class: class,
+		Y: strconv.Itoa(3 + 14*lane), Class: class,
 		Title: fmt.Sprintf("process %d: %s, %s – %s", x.process, x.words, clock(x.from), clock(x.to)),
 	}
 }

@@ -6,6 +6,7 @@ package reports
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -59,16 +60,16 @@ type Count struct {
 	Info  int `json:"info"`
 }
 
-func (c *Count) add(t history.Type) {
-	c.Total++
+// count is one operation that ended so.
+func count(t history.Type) Count {
 	switch t {
 	case history.OK:
-		c.OK++
+		return Count{Total: 1, OK: 1}
 	case history.Fail:
-		c.Fail++
+		return Count{Total: 1, Fail: 1}
 	case history.Info, history.Invoke:
-		c.Info++
 	}
+	return Count{Total: 1, Info: 1}
 }
 
 // Share is the part of the attempts that succeeded; 0 without attempts.
@@ -91,8 +92,9 @@ func CountOps(h *history.History) Ops {
 	fs := h.Fs()
 	by := make([]Count, len(fs))
 	for i := range h.Len() {
-		ops.add(h.Type(i))
-		by[h.FID(i)].add(h.Type(i))
+		one := count(h.Type(i))
+		ops.Count = ops.plus(one)
+		by[h.FID(i)] = by[h.FID(i)].plus(one)
 	}
 	for i, f := range fs {
 		ops.ByF[f] = by[i]
@@ -207,10 +209,11 @@ func (r *Results) AnomalyCounts() map[string]int {
 
 // Encode writes r as results.json stands in a run's folder: indented, with every
 // field of the contract present.
-func (r Results) Encode(w io.Writer) error {
-	r.Format = Format
-	r.fill()
-	b, err := json.MarshalIndent(r, "", "  ")
+func (r *Results) Encode(w io.Writer) error {
+	whole := *r
+	whole.Format = Format
+	whole.fill()
+	b, err := json.MarshalIndent(whole, "", "  ")
 	if err != nil {
 		return fmt.Errorf("reports: results: %w", err)
 	}
@@ -267,7 +270,7 @@ func decode(b []byte, into any, format func() int) error {
 		return err
 	}
 	if d.More() {
-		return fmt.Errorf("something follows the JSON object")
+		return errors.New("something follows the JSON object")
 	}
 	if f := format(); f != Format {
 		return fmt.Errorf("format %d, but this faultline reads %d; use the faultline that wrote it", f, Format)

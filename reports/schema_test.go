@@ -17,7 +17,7 @@ func compileSchema(t *testing.T) *jsonschema.Schema {
 		t.Fatal(err)
 	}
 	c := jsonschema.NewCompiler()
-	if err := c.AddResource("results.schema.json", doc); err != nil {
+	if err = c.AddResource("results.schema.json", doc); err != nil {
 		t.Fatal(err)
 	}
 	s, err := c.Compile("results.schema.json")
@@ -50,7 +50,7 @@ func TestResultsFollowTheSchema(t *testing.T) {
 		valid(name, b)
 	}
 	var b bytes.Buffer
-	if err := (Results{}).Encode(&b); err != nil {
+	if err := new(Results).Encode(&b); err != nil {
 		t.Fatal(err)
 	}
 	valid("empty", b.Bytes())

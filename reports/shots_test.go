@@ -32,8 +32,10 @@ type look struct {
 
 func looks() []look {
 	return []look{
-		{"desktop-light", 1280, 900, "light"}, {"desktop-dark", 1280, 900, "dark"},
-		{"phone-light", 390, 844, "light"}, {"phone-dark", 390, 844, "dark"},
+		{"desktop-light", 1280, 900, "light"},
+		{"desktop-dark", 1280, 900, "dark"},
+		{"phone-light", 390, 844, "light"},
+		{"phone-dark", 390, 844, "dark"},
 	}
 }
 
@@ -66,18 +68,18 @@ func TestFirstScreensLookAsTheyDid(t *testing.T) {
 	}
 }
 
-func shot(t testing.TB, ctx context.Context, url string, l look, take chromedp.Action[[]byte]) []byte {
-	t.Helper()
+func shot(tb testing.TB, ctx context.Context, url string, l look, take chromedp.Action[[]byte]) []byte {
+	tb.Helper()
 	if err := chromedp.Do(ctx, chromedp.EmulateViewport(l.width, l.height)); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	call(t, ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+	call(tb, ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
 		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: l.scheme}},
 	})
-	load(t, ctx, url)
+	load(tb, ctx, url)
 	b, err := chromedp.Run(ctx, take)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return b
 }

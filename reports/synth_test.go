@@ -3,6 +3,7 @@ package reports
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -29,8 +30,8 @@ type written struct {
 }
 
 // synthFolder writes a folder as a run leaves it, results included.
-func synthFolder(t testing.TB, n int, shape func(*synth, *Results)) *Folder {
-	t.Helper()
+func synthFolder(tb testing.TB, n int, shape func(*synth, *Results)) *Folder {
+	tb.Helper()
 	s := &synth{
 		n: n, workers: 10, keys: 10, length: 10 * time.Second,
 		rnd: rand.New(rand.NewPCG(1, 2)), current: map[string][]written{},
@@ -39,9 +40,9 @@ func synthFolder(t testing.TB, n int, shape func(*synth, *Results)) *Folder {
 		s.keys, s.workers = 100, 50
 	}
 	now := time.Date(2026, 11, 23, 3, 36, 10, 0, time.UTC)
-	f, err := Create(t.TempDir(), "raft", "register", now, 7)
+	f, err := Create(tb.TempDir(), "raft", "register", now, 7)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	r := Results{
 		Verdict: checker.Valid, System: "raft", Version: "0.1.0", Workload: "register", Nemesis: []string{"partition", "kill"},
@@ -53,10 +54,10 @@ func synthFolder(t testing.TB, n int, shape func(*synth, *Results)) *Folder {
 	if shape != nil {
 		shape(s, &r)
 	}
-	s.write(t, f)
+	s.write(tb, f)
 	h, err := f.History()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	r.Ops = CountOps(h)
 	r.Faults = FaultsOf(h)
@@ -73,26 +74,26 @@ func synthFolder(t testing.TB, n int, shape func(*synth, *Results)) *Folder {
 	}
 	for _, err := range []error{f.WriteTest(test), f.WritePlan([]int{1}), f.WriteResults(r)} {
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 	}
-	s.logs(t, f, now)
+	s.logs(tb, f, now)
 	return f
 }
 
-func (s *synth) logs(t testing.TB, f *Folder, now time.Time) {
-	t.Helper()
+func (s *synth) logs(tb testing.TB, f *Folder, now time.Time) {
+	tb.Helper()
 	for _, n := range []string{"n1", "n2", "n3"} {
 		w, err := f.NodeLog(n, "raft.log")
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		for i := range 20 {
 			at := now.Add(time.Duration(i) * s.length / 20)
 			fmt.Fprintf(w, "%s level=info msg=\"term %d, i am <b>%s</b>\"\n", at.Format(time.RFC3339Nano), i/4+1, n)
 		}
 		if err := w.Close(); err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 	}
 }
@@ -103,9 +104,7 @@ func (s *synth) at(share float64) time.Duration { return time.Duration(share * f
 func (s *synth) fault(id int, f string, from, to float64, targets []any, evidence map[string]any, bit bool) {
 	event := func(at time.Duration, phase string, more map[string]any) {
 		v := map[string]any{"id": int64(id), "phase": phase, "targets": targets}
-		for k, x := range more {
-			v[k] = x
-		}
+		maps.Copy(v, more)
 		s.events = append(s.events, history.Op{Time: at, Process: history.Nemesis, Type: history.Info, F: f, Value: v})
 	}
 	event(s.at(from), "start", nil)
@@ -359,23 +358,23 @@ func (s *synth) indices(h *history.History, anomalies []Anomaly) []Anomaly {
 	return anomalies
 }
 
-func (s *synth) write(t testing.TB, f *Folder) {
-	t.Helper()
+func (s *synth) write(tb testing.TB, f *Folder) {
+	tb.Helper()
 	slices.SortStableFunc(s.events, func(a, b history.Op) int { return cmp.Compare(a.Time, b.Time) })
 	file, err := f.CreateHistory()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	w := history.NewWriter(file)
 	for _, e := range s.events {
 		if err := w.Write(e); err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 	}
 	if err := w.Close(); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	if err := file.Close(); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 }

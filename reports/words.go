@@ -68,7 +68,7 @@ func under(r Results) string {
 // asKinds are the faults that were asked for, also where several share a string.
 func asKinds(nemesis []string) []string {
 	var names []string
-	for _, n := range strings.Split(strings.Join(nemesis, ","), ",") {
+	for n := range strings.SplitSeq(strings.Join(nemesis, ","), ",") {
 		if n != "" && n != "none" {
 			names = append(names, n)
 		}

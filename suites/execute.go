@@ -15,19 +15,15 @@ import (
 // State is what has come of a run, or of a case.
 type State string
 
+// What comes of a run.
 const (
-	Waiting State = "waiting"
-	Running State = "running"
-	// Expected: the verdict and anomalies that were expected.
-	Expected State = "expected"
-	// Unexpected: another verdict, or an expected anomaly that was not found.
-	Unexpected State = "unexpected"
-	// Undecided: an unknown that was not expected.
-	Undecided State = "unknown"
-	// Untested: the system could not be tested.
-	Untested State = "not tested"
-	// Skipped: not run, since time or patience was out.
-	Skipped State = "not run"
+	Waiting    State = "waiting"
+	Running    State = "running"
+	Expected   State = "expected"   // the verdict and anomalies that were expected
+	Unexpected State = "unexpected" // another verdict, or an expected anomaly was not found
+	Undecided  State = "unknown"    // an unknown that was not expected
+	Untested   State = "not tested" // the system could not be tested
+	Skipped    State = "not run"    // time or patience was out
 )
 
 // Outcome is one run of a case.
@@ -72,16 +68,14 @@ func Execute(ctx context.Context, s Suite, o Options) []Outcome {
 	work := make(chan int)
 	var wg sync.WaitGroup
 	for range max(1, o.Parallel) {
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
+		wg.Go(func() {
 			for i := range work {
 				x.one(ctx, i)
 				if o.FailFast && x.lost(x.outcomes[i].Case) {
 					stop()
 				}
 			}
-		}()
+		})
 	}
 	for i := range x.outcomes {
 		if x.outcomes[i].State != Waiting {

@@ -92,13 +92,13 @@ func Resume(runsDir string, s Suite) (*Journal, error) {
 	var newest *Journal
 	var at time.Time
 	for _, path := range files {
-		fi, err := os.Stat(path)
-		if err != nil || newest != nil && fi.ModTime().Before(at) {
+		fi, e := os.Stat(path)
+		if e != nil || newest != nil && fi.ModTime().Before(at) {
 			continue
 		}
-		j, err := readJournal(path, s)
-		if err != nil {
-			return nil, err
+		j, e := readJournal(path, s)
+		if e != nil {
+			return nil, e
 		}
 		if j != nil {
 			newest, at = j, fi.ModTime()
@@ -134,13 +134,13 @@ func readJournal(path string, s Suite) (*Journal, error) {
 			return j, nil
 		}
 		if err != nil || len(line) > maxOutcome {
-			return nil, fmt.Errorf("%s:%d: cannot be read: %v", path, n, err)
+			return nil, fmt.Errorf("%s:%d: cannot be read: %w", path, n, err)
 		}
 		whole += int64(len(line))
 		if n == 1 {
 			var h header
 			if err := json.Unmarshal(line, &h); err != nil || h.Format != journalFormat || h.Suite != s.Name || h.Cases != s.fingerprint() {
-				return nil, nil //nolint:nilnil,nilerr // another suite's
+				return nil, nil //nolint:nilnil // another suite's
 			}
 			j = &Journal{Dir: filepath.Dir(path), Seed: h.Seed}
 			continue

@@ -37,13 +37,13 @@ func Read(r io.Reader, file string) (Suite, error) {
 	}
 	d := yaml.NewDecoder(bytes.NewReader(b))
 	var doc, more yaml.Node
-	if err := d.Decode(&doc); err != nil {
+	if err = d.Decode(&doc); err != nil {
 		if errors.Is(err, io.EOF) {
 			return Suite{}, fmt.Errorf("%s:1:1: the suite is empty; expected runs: with a list of runs", file)
 		}
 		return Suite{}, syntaxError(file, err)
 	}
-	if err := d.Decode(&more); !errors.Is(err, io.EOF) {
+	if err = d.Decode(&more); !errors.Is(err, io.EOF) {
 		return Suite{}, fmt.Errorf("%s:%d:1: a suite is one YAML document; found another", file, max(1, more.Line))
 	}
 	p := reader{file: file, names: map[string]string{}}
@@ -108,7 +108,7 @@ func (p *reader) fields(n *yaml.Node, what string, known []string, take func(key
 		}
 		seen[name] = true
 		base, _, _ := strings.Cut(name, ".")
-		if !slices.Contains(known, name) && !(base == "opts" && base != name && slices.Contains(known, "opts")) {
+		if !slices.Contains(known, name) && (base != "opts" || base == name || !slices.Contains(known, "opts")) {
 			return p.fail(k, "unknown field %q in %s; there are: %s", name, what, strings.Join(known, ", "))
 		}
 		if err := take(name, k, v); err != nil {
@@ -136,6 +136,7 @@ func kind(n *yaml.Node) string {
 		return "a list"
 	case yaml.ScalarNode:
 		return strconv.Quote(n.Value)
+	case yaml.DocumentNode, yaml.AliasNode:
 	}
 	return "something else"
 }
@@ -331,7 +332,7 @@ func (p *reader) expect(n *yaml.Node) (*Expect, error) {
 		if err != nil {
 			return err
 		}
-		for _, a := range strings.Split(s, ",") {
+		for a := range strings.SplitSeq(s, ",") {
 			e.Anomalies = append(e.Anomalies, strings.FieldsFunc(a, func(r rune) bool { return r == '|' || r == ' ' }))
 		}
 		return nil

@@ -119,7 +119,7 @@ func TestShippedSuitesAreWellFormed(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := jsonschema.NewCompiler()
-	if err := c.AddResource("suite.json", doc); err != nil {
+	if err = c.AddResource("suite.json", doc); err != nil {
 		t.Fatal(err)
 	}
 	schema, err := c.Compile("suite.json")

@@ -85,13 +85,14 @@ func (m Summary) Sentence() string {
 		count[c.State]++
 		runs += len(c.Runs)
 	}
-	s := fmt.Sprintf("%s: %d of %d cases as expected, in %d runs", m.Suite.Name, count[Expected], len(m.Cases), runs)
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s: %d of %d cases as expected, in %d runs", m.Suite.Name, count[Expected], len(m.Cases), runs)
 	for _, st := range []State{Unexpected, Untested, Undecided, Skipped} {
 		if count[st] > 0 {
-			s += fmt.Sprintf("; %d %s", count[st], st)
+			fmt.Fprintf(&b, "; %d %s", count[st], st)
 		}
 	}
-	return s + "."
+	return b.String() + "."
 }
 
 // Bound says how rare anomalies are at most, at 95 %, where none was found; ""

@@ -38,7 +38,7 @@ func TestTerminalRewritesItsLines(t *testing.T) {
 	if !strings.Contains(out, "\x1b[3A") || !strings.Contains(out, "█") || !strings.HasSuffix(out, "\n") {
 		t.Errorf("got %q", out)
 	}
-	for _, line := range strings.Split(out, "\n") {
+	for line := range strings.SplitSeq(out, "\n") {
 		if i := strings.LastIndex(line, "\x1b[K"); i >= 0 && len([]rune(strings.TrimSuffix(line[i+3:], "\x1b[J"))) > 40 {
 			t.Errorf("a line is too wide: %q", line)
 		}

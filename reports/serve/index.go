@@ -82,7 +82,7 @@ func (x *index) all() ([]*entry, error) {
 func (x *index) get(name string) (*entry, error) {
 	fi, err := x.root.Stat(path.Join(name, reports.ResultsFile))
 	if errors.Is(err, fs.ErrNotExist) {
-		if _, err := x.root.Stat(path.Join(name, reports.HistoryFile)); err != nil {
+		if _, err = x.root.Stat(path.Join(name, reports.HistoryFile)); err != nil {
 			return nil, fs.ErrNotExist
 		}
 		return &entry{Name: name, Err: errors.New("no results yet: the run goes on, or was cut short")}, nil
@@ -138,11 +138,12 @@ func (q query) match(e *entry) bool {
 		return false
 	}
 	r := e.Results
-	text := strings.ToLower(strings.Join([]string{e.Name, r.System, r.Version, r.Bug, r.Workload, strings.Join(r.Nemesis, " "), r.On, e.Verdict()}, " "))
+	words := []string{e.Name, r.System, r.Version, r.Bug, r.Workload, strings.Join(r.Nemesis, " "), r.On, e.Verdict()}
 	for _, a := range r.Anomalies[:min(len(r.Anomalies), 100)] {
-		text += " " + a.Name
+		words = append(words, a.Name)
 	}
-	for _, word := range strings.Fields(strings.ToLower(q.Text)) {
+	text := strings.ToLower(strings.Join(words, " "))
+	for word := range strings.FieldsSeq(strings.ToLower(q.Text)) {
 		if !strings.Contains(text, word) {
 			return false
 		}
@@ -152,7 +153,7 @@ func (q query) match(e *entry) bool {
 
 func (q query) order(a, b *entry) int {
 	x, y := a.Results, b.Results
-	by := 0
+	var by int
 	switch q.Sort {
 	case "verdict":
 		by = cmp.Compare(a.Verdict(), b.Verdict())

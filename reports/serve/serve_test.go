@@ -37,11 +37,11 @@ func made(t *testing.T, dir string, seed uint64, v checker.Verdict) string {
 		{Process: 0, Type: history.Invoke, F: evil, Key: evil, Value: evil, Node: evil},
 		{Time: 5, Process: 0, Type: history.Info, F: evil, Key: evil, Value: evil, Node: evil, Error: evil},
 	} {
-		if err := w.Write(op); err != nil {
+		if err = w.Write(op); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := errors.Join(w.Close(), file.Close()); err != nil {
+	if err = errors.Join(w.Close(), file.Close()); err != nil {
 		t.Fatal(err)
 	}
 	r := reports.Results{
@@ -59,7 +59,7 @@ func made(t *testing.T, dir string, seed uint64, v checker.Verdict) string {
 		t.Fatal(err)
 	}
 	_, err = log.Write([]byte("2026-11-23T03:36:10Z " + evil + "\n"))
-	if err := errors.Join(err, log.Close(), f.WriteTest(test), f.WriteResults(r), reports.Render(f)); err != nil {
+	if err = errors.Join(err, log.Close(), f.WriteTest(test), f.WriteResults(r), reports.Render(f)); err != nil {
 		t.Fatal(err)
 	}
 	return f.Name()

@@ -42,8 +42,8 @@ func writeReports(env *Env, path string, annotations, quiet bool) error {
 	if s.Results.Format == 0 {
 		return &exit.Error{Code: exit.Usage, Err: err}
 	}
-	if err := reports.RenderSource(f, s); err != nil {
-		return err
+	if e := reports.RenderSource(f, s); e != nil {
+		return e
 	}
 	if err != nil {
 		fmt.Fprintf(env.Stderr, "faultline: the reports show less: %v\n", err)

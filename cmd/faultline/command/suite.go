@@ -93,7 +93,7 @@ func readSuites(env *Env, f *suiteFlags, paths []string) ([]suites.Suite, error)
 			return nil, &exit.Error{Code: exit.Usage, Err: err}
 		}
 		for _, c := range s.Cases {
-			if _, err := prepareArgs(env, f.runs, c.Args(1)); err != nil {
+			if _, err = prepareArgs(env, f.runs, c.Args(1)); err != nil {
 				return nil, exit.Usagef("%s: %s: %w", c.Pos, c.Name, err)
 			}
 		}
@@ -123,9 +123,9 @@ func runSuites(ctx context.Context, env *Env, f *suiteFlags, paths []string) err
 	}
 	var sums []suites.Summary
 	for _, s := range all {
-		m, err := runSuite(ctx, env, f, s)
-		if err != nil {
-			return err
+		m, e := runSuite(ctx, env, f, s)
+		if e != nil {
+			return e
 		}
 		sums = append(sums, m)
 		if f.failFast && m.State() != suites.Expected || ctx.Err() != nil {
@@ -139,8 +139,8 @@ func runSuites(ctx context.Context, env *Env, f *suiteFlags, paths []string) err
 	if f.markdown != "" {
 		err = errors.Join(err, writeFile(f.markdown, func(w io.Writer) error {
 			for _, m := range sums {
-				if err := m.WriteMarkdown(w); err != nil {
-					return err
+				if e := m.WriteMarkdown(w); e != nil {
+					return e
 				}
 			}
 			return nil
