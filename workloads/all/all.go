@@ -3,6 +3,7 @@ package all
 
 import (
 	"github.com/faultline-dev/faultline/workloads"
+	"github.com/faultline-dev/faultline/workloads/cache"
 	"github.com/faultline-dev/faultline/workloads/lock"
 	"github.com/faultline-dev/faultline/workloads/register"
 )
@@ -12,5 +13,6 @@ func All() []workloads.Workload {
 	return []workloads.Workload{
 		register.Workload(),
 		lock.Workload(),
+		cache.Workload(),
 	}
 }
