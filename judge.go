@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/faultline-dev/faultline/checker"
+	"github.com/faultline-dev/faultline/checker/ladder"
 	"github.com/faultline-dev/faultline/checker/logs"
 	"github.com/faultline-dev/faultline/checker/power"
 	"github.com/faultline-dev/faultline/checker/stats"
@@ -35,7 +36,10 @@ func Judge(ctx context.Context, t Test, problem string) (reports.Results, error)
 	h, err := t.Folder.History()
 	if err != nil {
 		res.Error = firstOf(problem, err.Error())
-		return res, errors.Join(err, t.Folder.WriteResults(res))
+		if problem != "" {
+			err = nil // there is no history because the run came to nothing: that has been said
+		}
+		return res, errors.Join(err, t.Folder.WriteResults(res), draw(t.Folder))
 	}
 	t.Progress(Snapshot{Stage: "check"})
 	res.Ops = reports.CountOps(h)
@@ -44,12 +48,11 @@ func Judge(ctx context.Context, t Test, problem string) (reports.Results, error)
 	if h.Len() > 0 {
 		res.Duration = lastTime(h)
 	}
-	judges := slices.Concat(t.Workload.Checkers, t.Checkers, []checker.Checker{stats.New(), powerOf(t), logsOf(t.Folder)})
+	judges := slices.Concat(t.Workload.Checkers, t.Checkers, []checker.Checker{stats.New(), powerOf(t), logsOf(t.Folder)}, t.Workload.Measures)
 	for _, c := range judges {
 		r := check(ctx, c, h, t.CheckTimeout)
-		if d, ok := r.Detail.(power.Detail); ok {
-			res.Power = powerResults(d)
-			r.Detail = nil
+		if l, ok := r.Detail.(ladder.Ladder); ok {
+			res.Ladder = l.Verdicts()
 		}
 		if e := res.Add(r); e != nil {
 			err = errors.Join(err, e)
@@ -62,10 +65,15 @@ func Judge(ctx context.Context, t Test, problem string) (reports.Results, error)
 	if e := t.Folder.WriteResults(res); e != nil {
 		return res, errors.Join(err, e)
 	}
-	if e := reports.Render(t.Folder); e != nil {
-		err = errors.Join(err, fmt.Errorf("the verdict stands, but a report could not be drawn: %w", e))
+	return res, errors.Join(err, draw(t.Folder))
+}
+
+// draw writes the reports that are drawn from the results.
+func draw(f *reports.Folder) error {
+	if err := reports.Render(f); err != nil {
+		return fmt.Errorf("the verdict stands, but a report could not be drawn: %w", err)
 	}
-	return res, err
+	return nil
 }
 
 // outline is what the results say of the test itself.
@@ -83,14 +91,6 @@ func powerOf(t Test) checker.Checker {
 	o := t.Power
 	o.Faults, o.Nodes, o.Kinds = t.Record.Nemesis, t.Record.Nodes, t.Workload.Sometimes
 	return power.New(o)
-}
-
-func powerResults(d power.Detail) reports.Power {
-	p := reports.Power{Enough: d.Enough, Missing: d.Missing}
-	for _, r := range d.Rules {
-		p.Rules = append(p.Rules, reports.PowerRule(r))
-	}
-	return p
 }
 
 // logsOf looks through the nodes' logs for what no healthy node prints.

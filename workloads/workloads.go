@@ -53,6 +53,8 @@ type Instance struct {
 	Pure func(f string) bool
 	// Checkers judge the history.
 	Checkers []checker.Checker
+	// Measures measure it beside the verdict, where a report is written.
+	Measures []checker.Checker
 	// Model is the name under which `faultline check --model` judges the same.
 	Model string
 	// Sometimes are the kinds of operation without whose success nothing was tested.

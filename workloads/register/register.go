@@ -8,6 +8,7 @@ import (
 	"fmt"
 
 	"github.com/faultline-dev/faultline/checker"
+	"github.com/faultline-dev/faultline/checker/ladder"
 	"github.com/faultline-dev/faultline/checker/linear"
 	"github.com/faultline-dev/faultline/checker/model"
 	"github.com/faultline-dev/faultline/generator"
@@ -80,6 +81,7 @@ func build(p workloads.Params) (*workloads.Instance, error) {
 		Checkers: []checker.Checker{linear.New(linear.Options{
 			Model: model.CASRegister(), Timeout: p.Budget.Time, Memory: p.Budget.Memory,
 		})},
+		Measures:  []checker.Checker{ladder.New(ladder.Options{Timeout: p.Budget.Time, Memory: p.Budget.Memory})},
 		Model:     "cas-register",
 		Sometimes: sometimes,
 	}, nil

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/faultline-dev/faultline/checker/model"
 	"github.com/faultline-dev/faultline/nemesis"
 	"github.com/faultline-dev/faultline/options"
 )
@@ -39,6 +40,8 @@ func newListCmd(env *Env) *cobra.Command {
 	add("systems", "what can be tested", func() error { return printEntries(env.Stdout, asJSON, env.systemEntries()) })
 	add("workloads", "what can be done with it", func() error { return printEntries(env.Stdout, asJSON, env.workloadEntries()) })
 	add("nemeses", "how it can be broken", func() error { return printEntries(env.Stdout, asJSON, env.faultEntries()) })
+	add("checkers", "who judges", func() error { return printEntries(env.Stdout, asJSON, checkerEntries()) })
+	add("models", "what histories are judged by: --model of check", func() error { return printEntries(env.Stdout, asJSON, modelEntries()) })
 	add("bugs", "what the bundled stores can be told to do wrong", func() error { return env.printBugs(asJSON) })
 	return list
 }
@@ -50,6 +53,26 @@ func (env *Env) systemEntries() []entry {
 	var es []entry
 	for _, s := range env.Systems {
 		es = append(es, entry{Name: s.Name, Doc: s.Doc, Options: s.Options})
+	}
+	return es
+}
+
+// checkerEntries are the checkers; a test fails when a folder is missing.
+func checkerEntries() []entry {
+	return []entry{
+		{Name: "linear", Doc: "is every key linearizable: near-linear engines, an exact search, or Porcupine, with a witness where it is not"},
+		{Name: "ladder", Doc: "which rungs of consistency hold, from linearizable down to eventual, and how stale reads were"},
+		{Name: "stats", Doc: "operations and latency by kind and node"},
+		{Name: "power", Doc: "could the run have found anything: successes, faults that bit, overwritten values read"},
+		{Name: "availability", Doc: "what succeeded while each fault acted, and how soon after it"},
+		{Name: "logs", Doc: "panics, fatal errors, data races and corruption in the nodes' logs"},
+	}
+}
+
+func modelEntries() []entry {
+	var es []entry
+	for _, m := range model.All() {
+		es = append(es, entry{Name: m.Name, Doc: m.Doc})
 	}
 	return es
 }

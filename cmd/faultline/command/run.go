@@ -63,9 +63,9 @@ under partitions and kills; that needs neither Docker nor root.`,
 
 // add adds the flags of a run.
 func (a *asked) add(f *pflag.FlagSet) {
-	f.StringVar(&a.system, "system", "raft", "what to test; see `faultline list systems`")
-	f.StringVar(&a.workload, "workload", "register", "what to do with it; see `faultline list workloads`")
-	f.StringVar(&a.nemesis, "nemesis", "partition,kill", "faults, by commas; see `faultline list nemeses`")
+	f.StringVar(&a.system, "system", "raft", "what to test; see 'faultline list systems'")
+	f.StringVar(&a.workload, "workload", "register", "what to do with it; see 'faultline list workloads'")
+	f.StringVar(&a.nemesis, "nemesis", "partition,kill", "faults, by commas; see 'faultline list nemeses'")
 	f.StringVar(&a.on, "on", "", "the world: sim, local or docker (default: local for bundled systems, else docker)")
 	f.DurationVar(&a.time, "time", 10*time.Second, "how long operations and faults go on")
 	f.IntVar(&a.nodes, "nodes", 3, "nodes in the cluster, 1 to 9")
@@ -74,7 +74,7 @@ func (a *asked) add(f *pflag.FlagSet) {
 	f.Float64Var(&a.rate, "rate", 0, "operations a second of all workers together; 0 for as many as possible")
 	f.StringVar(&a.seed, "seed", "", "what all chance is drawn from (default: a fresh one, printed first)")
 	f.StringVar(&a.seeds, "seeds", "", "run every seed of a range A..B (simulated runs)")
-	f.StringVar(&a.bug, "bug", "", "plant a bug in a bundled store; see `faultline list bugs`")
+	f.StringVar(&a.bug, "bug", "", "plant a bug in a bundled store; see 'faultline list bugs'")
 	f.StringVar(&a.version, "version", "", "the system's version, where it has versions")
 	f.StringVar(&a.image, "image", "", "run this container image instead of one built here")
 	f.StringArrayVar(&a.opts, "opt", nil, "an option of the system, the workload or a fault, as key=value; repeatable")
