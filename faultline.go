@@ -89,8 +89,11 @@ func (l Limits) total(d time.Duration) time.Duration {
 type Snapshot struct {
 	Stage          string // up, ready, run, settle, final, down, check
 	Elapsed        time.Duration
+	Total          time.Duration // how long the stage lasts, 0 if nobody knows
 	OK, Fail, Info int
-	Faults         []string // acting now
+	Faults         []string       // acting now
+	Latency        time.Duration  // median of the last successes, 0 without one
+	Errors         map[string]int // failures and unknown fates, by their kind
 }
 
 func (t *Test) defaults() error {

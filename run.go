@@ -53,7 +53,10 @@ func (r *run) progress() {
 	s := Snapshot{Elapsed: r.Runtime.Now(), Faults: r.active.names()}
 	s.Stage, _ = r.stage.Load().(string)
 	if r.source != nil {
-		s.OK, s.Fail, s.Info = r.source.counts()
+		r.source.watch(&s)
+	}
+	if s.Stage == "run" {
+		s.Total = r.Time
 	}
 	r.Progress(s)
 }
@@ -230,7 +233,7 @@ func (r *run) final(ctx context.Context, clock func() time.Duration) error {
 	defer cancel()
 	old := r.source
 	r.source = newSource(r.Workload.Final(old.keys()), r.rng)
-	r.source.ok, r.source.fail, r.source.info = old.counts()
+	r.source.tally = old.tally
 	r.work(ctx, clock)
 	if ctx.Err() != nil {
 		r.problems.add("the final phase did not end in time")

@@ -29,12 +29,12 @@ const (
 
 // source is the generator that all workers share.
 type source struct {
-	mu             sync.Mutex
-	g              generator.Generator
-	rng            *rand.Rand
-	seen           map[string]bool
-	order          []string // keys, in the order of first use
-	ok, fail, info int
+	mu    sync.Mutex
+	g     generator.Generator
+	rng   *rand.Rand
+	seen  map[string]bool
+	order []string // keys, in the order of first use
+	tally tally
 }
 
 func newSource(g generator.Generator, rng *rand.Rand) *source {
@@ -61,26 +61,26 @@ func (s *source) next(c generator.Context) generator.Step {
 	return step
 }
 
-// complete tells the generator how an operation ended.
-func (s *source) complete(c generator.Context, done history.Op) {
+// complete tells the generator how an operation ended that took so long.
+func (s *source) complete(c generator.Context, done history.Op, took time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c.Rand = s.rng
 	s.g = s.g.Update(c, done)
-	switch done.Type {
-	case history.OK:
-		s.ok++
-	case history.Fail:
-		s.fail++
-	case history.Info, history.Invoke:
-		s.info++
-	}
+	s.tally.add(done, took)
+}
+
+// watch writes how far the operations have come into a snapshot.
+func (s *source) watch(into *Snapshot) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tally.fill(into)
 }
 
 func (s *source) counts() (ok, fail, info int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.ok, s.fail, s.info
+	return s.tally.ok, s.tally.fail, s.tally.info
 }
 
 func (s *source) keys() []string {
@@ -186,7 +186,7 @@ func (r *run) operate(ctx context.Context, w *worker, c generator.Context, op hi
 		reply, err, broken = r.attempt(ctx, w, op)
 	}
 	done := w.lane.Record(r.completion(op, reply, err))
-	r.source.complete(c, done)
+	r.source.complete(c, done, done.Time-op.Time)
 	// After an answer that did not come the session is no use either: what comes
 	// next on it may be that answer.
 	lost := history.IsSessionLost(err) || history.TypeOf(err) == history.Info

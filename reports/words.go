@@ -88,6 +88,9 @@ func proven(r Results) string {
 	if len(r.Faults) == 1 {
 		return "; the one fault provably bit and healed"
 	}
+	if len(r.Faults) == 2 {
+		return "; both faults provably bit and healed"
+	}
 	return fmt.Sprintf("; all %d faults provably bit and healed", len(r.Faults))
 }
 
@@ -212,6 +215,9 @@ const maxValue = 40
 
 // value is v as people read it in a line.
 func value(v any) string {
+	if v == nil {
+		return "nothing"
+	}
 	if s, ok := v.(string); ok && s != "" && !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == '"' || r == 0x7f }) {
 		return clip(s, maxValue)
 	}

@@ -90,9 +90,9 @@
   // quote writes a string as the history does.
   const quote = (s) => JSON.stringify(s).replace(/[<>&\u2028\u2029]/g, (c) => '\\u' + c.charCodeAt(0).toString(16).padStart(4, '0'));
 
-  const valueText = (d, m, c) => {
-    if (c < 0) { const [a, b] = d.pairs[-c - 1]; return '[' + valueText(d, m, a) + ',' + valueText(d, m, b) + ']'; }
-    if (c < 5) return ['', 'null', 'false', 'true', ''][c];
+  const valueText = (d, m, c, nothing) => {
+    if (c < 0) { const [a, b] = d.pairs[-c - 1]; return '[' + valueText(d, m, a, nothing) + ',' + valueText(d, m, b, nothing) + ']'; }
+    if (c < 5) return ['', nothing || 'null', 'false', 'true', ''][c];
     const x = c - 5, kind = x % 4, rest = (x - kind) / 4;
     if (kind === 2) return m.others[rest];
     return String(rest % 2 ? -(rest + 1) / 2 : rest / 2);
@@ -126,9 +126,9 @@
   const moment = (ns) => (ns / 1e9).toFixed(ns % 1e6 === 0 ? 3 : 6) + ' s';
 
   const words = (d, m, i) => {
-    const f = m.fs[d.f[i]], input = d.in[i] > 1 || d.in[i] < 0 ? ' ' + clip(valueText(d, m, d.in[i]), 40) : '';
+    const f = m.fs[d.f[i]], input = d.in[i] > 1 || d.in[i] < 0 ? ' ' + clip(valueText(d, m, d.in[i], 'nothing'), 40) : '';
     const o = outCode(d, i), t = d.type[i];
-    const came = t === 1 ? 'failed' : t === 2 ? 'unknown' : o !== d.in[i] || o === 1 ? clip(valueText(d, m, o) || 'ok', 40) : 'ok';
+    const came = t === 1 ? 'failed' : t === 2 ? 'unknown' : o !== d.in[i] || o === 1 ? clip(valueText(d, m, o, 'nothing') || 'ok', 40) : 'ok';
     return f + input + ' → ' + came;
   };
 

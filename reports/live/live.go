@@ -115,7 +115,7 @@ func (v *View) draw(s Snapshot) {
 	if s.OK+s.Fail+s.Info > 0 {
 		lines = append(lines, fmt.Sprintf("  ok %d  fail %d  info %d  %s", s.OK, s.Fail, s.Info, errorWords(s.Errors)))
 	}
-	if len(v.past) > 1 {
+	if len(v.past) > 1 && s.OK > 0 {
 		text := "  latency " + spark(v.past)
 		if s.Latency > 0 {
 			text += " " + s.Latency.Round(10*time.Microsecond).String()
@@ -152,7 +152,7 @@ func (v *View) headline(s Snapshot) string {
 		n := int(min(1, max(0, s.Elapsed.Seconds()/s.Total.Seconds())) * width)
 		text += " " + strings.Repeat("━", n) + strings.Repeat("─", width-n) + fmt.Sprintf(" %s", s.Total)
 	}
-	if s.OK+s.Fail+s.Info > 0 {
+	if v.rate > 0 {
 		text += fmt.Sprintf("  %.0f ops/s", v.rate)
 	}
 	return text

@@ -20,7 +20,8 @@ func (v *liveView) update(s faultline.Snapshot) {
 		return
 	}
 	v.view.Update(live.Snapshot{
-		Stage: s.Stage, Elapsed: s.Elapsed, OK: s.OK, Fail: s.Fail, Info: s.Info, Faults: s.Faults,
+		Stage: s.Stage, Elapsed: s.Elapsed, Total: s.Total, OK: s.OK, Fail: s.Fail, Info: s.Info,
+		Faults: s.Faults, Latency: s.Latency, Errors: s.Errors,
 	})
 }
 
