@@ -102,6 +102,10 @@ func (c *Cluster) known(l cluster.Link) error {
 	return nil
 }
 
+// Addr is a node's address in the containers' network, for systems that know each
+// other by address.
+func (c *Cluster) Addr(node string) (string, error) { return c.addr(node) }
+
 func (c *Cluster) addr(node string) (string, error) {
 	if node == cluster.Clients {
 		return agent.Clients, nil

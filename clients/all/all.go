@@ -6,6 +6,7 @@ import (
 	"github.com/faultline-dev/faultline/clients/etcd"
 	"github.com/faultline-dev/faultline/clients/paxos"
 	"github.com/faultline-dev/faultline/clients/raft"
+	"github.com/faultline-dev/faultline/clients/redis"
 	"github.com/faultline-dev/faultline/clients/zookeeper"
 )
 
@@ -27,5 +28,6 @@ func All(bugs []clients.Bug) []clients.System {
 		paxos.System(of("paxos")),
 		etcd.System(),
 		zookeeper.System(),
+		redis.System(),
 	}
 }
