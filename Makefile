@@ -6,7 +6,7 @@ PKG     := github.com/faultline-dev/faultline/cmd/faultline/command
 LDFLAGS := -s -w -X $(PKG).version=$(VERSION) -X $(PKG).commit=$(COMMIT)
 LINT    := $(GO) tool -modfile=tools/go.mod golangci-lint
 
-.PHONY: help build test test-long integration lint fmt verify bench fuzz cover ci clean
+.PHONY: help build test test-long integration lint fmt verify bugs soak-sim bench fuzz cover ci clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -34,6 +34,12 @@ verify: ## formatting, modules and generated files leave the tree as it is
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "not gofmt'ed:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
 	$(GO) mod tidy -diff
 	$(GO) vet ./...
+
+bugs: ## how soon the simulator finds each bug of the catalogues; fails if one is lost
+	$(GO) run ./internal/tools/bugscore
+
+soak-sim: ## 10,000 seeds of each correct store under every fault of the failure model
+	for s in raft paxos; do $(GO) run ./cmd/faultline run --on sim --system $$s --seeds 1..10000 --keep-going || exit 1; done
 
 bench: ## benchmarks against peers in the same process, with ratios
 	$(GO) test -run '^$$' -bench . -benchtime 1x ./history ./generator ./checker/... .

@@ -184,6 +184,8 @@ func noArgs(cmd *cobra.Command, args []string) error {
 func commands(env *Env) []*cobra.Command {
 	return []*cobra.Command{
 		newRunCmd(env),
+		newReplayCmd(env),
+		newShrinkCmd(env),
 		newCheckCmd(env),
 		newPorcupineCmd(env),
 		newCompareCmd(env),

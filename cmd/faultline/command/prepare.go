@@ -50,6 +50,10 @@ type planned struct {
 	progress io.Writer
 	// clockBound is how far apart the workload lets the nodes' clocks be.
 	clockBound time.Duration
+	// script are the operations, where they are fixed; source is the folder that says
+	// so.
+	script []scripted
+	source string
 	// traced, if set, is told the hash of a simulated run's trace.
 	traced func(hash uint64)
 }
@@ -274,6 +278,9 @@ func (p *planned) instance() (*workloads.Instance, error) {
 		return nil, exit.Usagef("%s: %w", p.system.Name, err)
 	}
 	p.record.Model, p.clockBound = w.Model, w.ClockBound
+	if p.script != nil {
+		w.Main, w.Final = script{ops: p.script}, nil
+	}
 	return w, nil
 }
 
@@ -334,6 +341,12 @@ func (p *planned) run(ctx context.Context, progress func(faultline.Snapshot)) (r
 	if w, ok := c.(*sim.World); ok {
 		defer p.over(w)
 	}
+	if p.script != nil {
+		t.Reproduce = "faultline replay " + folder.Path
+		if err := writeScript(folder, p.script); err != nil {
+			return reports.Results{}, folder, err
+		}
+	}
 	res, err := faultline.Run(ctx, t)
 	_ = os.RemoveAll(worldDir(folder)) // what it held lies in the folder by now
 	return res, folder, err
@@ -348,6 +361,9 @@ func (p *planned) test(c cluster.Cluster, workload *workloads.Instance) faultlin
 		Concurrency: rec.Concurrency, Time: rec.Time, Rate: rec.Rate, Seed: rec.Seed,
 		OpTimeout: own.Duration("timeout"), Power: powerOptions(own),
 		CheckTimeout: rec.Check.Timeout, Reproduce: p.reproduce(),
+	}
+	if p.script != nil {
+		t.Rate = 0 // the operations have their times
 	}
 	if w, ok := c.(*sim.World); ok {
 		t.Runtime = w

@@ -2,8 +2,6 @@ package command
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"math/rand/v2"
 	"strconv"
 	"strings"
@@ -98,21 +96,7 @@ func runCommand(ctx context.Context, env *Env, a asked) error {
 	if err != nil {
 		return err
 	}
-	if !a.quiet && !a.json {
-		fmt.Fprintf(env.Stderr, "seed %d: %s\n", p.record.Seed, p.title())
-	}
-	view := newLiveView(env, a)
-	res, folder, err := p.run(ctx, view.update)
-	view.close()
-	if folder == nil {
-		return err
-	}
-	if err != nil {
-		env.code = exit.Broken
-	} else {
-		env.code = exit.Of(res.Verdict)
-	}
-	return errors.Join(printEnd(env, a, folder, res), err)
+	return runPlanned(ctx, env, a, p)
 }
 
 // printEnd prints the results as JSON, or what a person wants to read.
