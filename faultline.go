@@ -150,7 +150,7 @@ func Run(ctx context.Context, t Test) (reports.Results, error) {
 		return reports.Results{}, err
 	}
 	err := r.guarded(ctx)
-	res, judgeErr := Judge(context.WithoutCancel(ctx), t, r.problem(err))
+	res, judgeErr := Judge(context.WithoutCancel(ctx), r.Test, r.problem(err))
 	return res, errors.Join(err, judgeErr)
 }
 

@@ -146,6 +146,12 @@ func (r *run) record(ctx context.Context) (err error) {
 	defer file.Close()
 	start := r.Runtime.Now()
 	clock := func() time.Duration { return r.Runtime.Now() - start }
+	if r.Folder != nil {
+		r.Record.Started = r.Record.Started.Add(start) // the wall clock at the history's zero
+		if err := r.Folder.WriteTest(r.Record); err != nil {
+			return err
+		}
+	}
 	r.recorder = history.NewRecorder(file, clock)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
