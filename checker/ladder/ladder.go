@@ -73,17 +73,10 @@ type Rung struct {
 
 // Ladder is a history's.
 type Ladder struct {
-	Rungs     map[string]Rung `json:"rungs"`
-	Staleness Staleness       `json:"staleness"`
-}
-
-// Verdicts are the rungs' verdicts alone, as they stand in results.json.
-func (l Ladder) Verdicts() map[string]checker.Verdict {
-	m := map[string]checker.Verdict{}
-	for n, r := range l.Rungs {
-		m[n] = r.Verdict
-	}
-	return m
+	// Verdicts are the rungs' verdicts alone, as they stand in results.json.
+	Verdicts  map[string]checker.Verdict `json:"ladder"`
+	Rungs     map[string]Rung            `json:"rungs"`
+	Staleness Staleness                  `json:"staleness"`
 }
 
 // Options of Judge.
@@ -113,7 +106,7 @@ func Judge(ctx context.Context, h *history.History, o Options) Ladder {
 		ctx, cancel = context.WithTimeout(ctx, o.Timeout)
 		defer cancel()
 	}
-	l := Ladder{Rungs: map[string]Rung{}}
+	l := Ladder{Rungs: map[string]Rung{}, Verdicts: map[string]checker.Verdict{}}
 	lin := o.Linear
 	if lin == nil {
 		r := linear.Check(ctx, h, linear.Options{Model: model.CASRegister(), Memory: o.Memory})
@@ -143,7 +136,7 @@ func (l *Ladder) set(name string, r Rung) {
 	if old, ok := l.Rungs[name]; ok && old.Verdict != checker.Unknown {
 		return
 	}
-	l.Rungs[name] = r
+	l.Rungs[name], l.Verdicts[name] = r, r.Verdict
 	switch r.Verdict {
 	case checker.Valid:
 		for _, n := range Implied(name) {
@@ -215,6 +208,7 @@ type table struct {
 	session  []int32
 	// thinAir is a read of what nobody wrote: no order at all is legal.
 	thinAir *checker.Anomaly
+	layouts []*layout
 }
 
 const initial = -1

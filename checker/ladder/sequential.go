@@ -15,36 +15,51 @@ import (
 // First, likely orders of the writes are tried, each in O(n): by the system's
 // versions, by when each value was first certain, by completion, by invocation.
 func (t *table) sequential(ctx context.Context) Rung {
-	for _, rank := range t.ranks() {
-		if t.fits(rank) {
+	for _, l := range t.orders() {
+		if l.fitsAll() {
 			return Rung{Verdict: checker.Valid}
-		}
-		if ctx.Err() != nil {
-			return Rung{Reason: "the time limit was reached"}
 		}
 	}
 	return t.searchSequential(ctx)
+}
+
+// orders are likely orders of the writes, laid out once.
+func (t *table) orders() []*layout {
+	if t.layouts == nil {
+		for _, r := range t.ranks() {
+			t.layouts = append(t.layouts, t.lay(r))
+		}
+	}
+	return t.layouts
 }
 
 // ranks are likely orders of the writes, as a number a write.
 func (t *table) ranks() [][]int64 {
 	h := t.h
 	n := len(t.kind)
-	sure, done, asked := make([]int64, n), make([]int64, n), make([]int64, n)
+	zone, asked := make([]int64, n), make([]int64, n)
+	sure, done, late := make([]int64, n), make([]int64, n), make([]int64, n)
 	versions := h.HasVersions()
 	for i := range n {
-		sure[i], done[i], asked[i] = int64(h.Return(i)), int64(h.Return(i)), int64(h.Invoke(i))
+		sure[i], done[i], asked[i], late[i] = int64(h.Return(i)), int64(h.Return(i)), int64(h.Invoke(i)), int64(h.Invoke(i))
 	}
 	for i := range n {
 		if t.reads(int32(i)) && t.from[i] >= 0 { //nolint:gosec // an op number
 			w := t.from[i]
 			sure[w] = min(sure[w], int64(h.Return(i)))
+			late[w] = max(late[w], int64(h.Invoke(i)))
 		}
 		if t.writes(int32(i)) && h.Version(i) == 0 { //nolint:gosec // an op number
 			versions = false
 		}
 	}
-	ranks := [][]int64{sure, done, asked}
+	// Where a key is linearizable, by the left ends of its values' zones: see the
+	// register engine of package linear.
+	for i := range n {
+		zone[i] = min(sure[i], late[i])
+	}
+	t.delay(zone, sure, late)
+	ranks := [][]int64{zone, sure, done, asked}
 	if versions {
 		claimed := make([]int64, n)
 		for i := range n {
@@ -55,11 +70,36 @@ func (t *table) ranks() [][]int64 {
 	return ranks
 }
 
-// fits says whether with the writes in that order each process' operations find
-// places: each goes to the first place not before the one of the operation
-// before it. A place is the number of writes before it. The earliest place is
-// never worse, so the pass is exact for the order. O(n log n).
-func (t *table) fits(rank []int64) bool {
+// delay moves each zone's start behind the last invocation on the values before
+// it, as far as its own first return allows: their reads have to fit in between,
+// also with what the same processes did on other keys.
+func (t *table) delay(zone, sure, late []int64) {
+	var writes []int32
+	for i := range t.kind {
+		if t.writes(int32(i)) { //nolint:gosec // an op number
+			writes = append(writes, int32(i)) //nolint:gosec // an op number
+		}
+	}
+	slices.SortStableFunc(writes, func(a, b int32) int { return cmp.Compare(zone[a], zone[b]) })
+	most := make([]int64, len(t.h.Keys()))
+	for _, w := range writes {
+		k := t.h.KeyID(int(w))
+		zone[w] = min(max(zone[w], most[k]), sure[w])
+		most[k] = max(most[k], late[w])
+	}
+}
+
+// layout is all writes in one order. A place is the number of writes before it.
+type layout struct {
+	t      *table
+	place  []int  // of a write, from 1
+	until  []int  // of a write, the place of the key's next one
+	behind []bool // a compare-and-set lies right behind its source
+	first  []int  // of a key, the place of its first write
+	causal bool   // the order contains causal order
+}
+
+func (t *table) lay(rank []int64) *layout {
 	var order []int32
 	for i := range t.kind {
 		if t.writes(int32(i)) { //nolint:gosec // an op number
@@ -67,50 +107,94 @@ func (t *table) fits(rank []int64) bool {
 		}
 	}
 	slices.SortStableFunc(order, func(a, b int32) int { return cmp.Compare(rank[a], rank[b]) })
-	place := make([]int, len(t.kind))      // of a write, from 1
-	until := make([]int, len(t.kind))      // of a write, the place of the key's next one
-	first := make([]int, len(t.h.Keys()))  // of a key, the place of its first write
+	n := len(t.kind)
+	l := &layout{t: t, place: make([]int, n), until: make([]int, n), behind: make([]bool, n), first: make([]int, len(t.h.Keys()))}
 	last := make([]int32, len(t.h.Keys())) // of a key, its last write so far
-	for k := range first {
-		first[k], last[k] = len(order)+1, initial
+	for k := range last {
+		l.first[k], last[k] = len(order)+1, initial
 	}
 	for n, w := range order {
 		k := t.h.KeyID(int(w))
-		place[w], until[w] = n+1, len(order)+1
-		if l := last[k]; l >= 0 {
-			until[l] = n + 1
+		l.place[w], l.until[w] = n+1, len(order)+1
+		if o := last[k]; o >= 0 {
+			l.until[o] = n + 1
 		} else {
-			first[k] = n + 1
+			l.first[k] = n + 1
 		}
-		if t.reads(w) && t.from[w] != last[k] {
-			return false
-		}
+		l.behind[w] = t.reads(w) && t.from[w] == last[k]
 		last[k] = w
 	}
-	for _, ops := range t.sessions {
-		at := 0
+	l.causal = l.isCausal()
+	return l
+}
+
+// isCausal says whether the order of the writes contains causal order: every
+// write lies behind all that its process had written and read before.
+func (l *layout) isCausal() bool {
+	for _, ops := range l.t.sessions {
+		most := 0
 		for _, i := range ops {
-			switch {
-			case t.writes(i):
-				if place[i] <= at {
+			if w := l.t.from[i]; l.t.reads(i) && w >= 0 {
+				most = max(most, l.place[w])
+			}
+			if l.t.writes(i) {
+				if l.place[i] <= most {
 					return false
 				}
-				at = place[i]
-			default:
-				end := first[t.h.KeyID(int(i))]
-				if w := t.from[i]; w >= 0 {
-					at, end = max(at, place[w]), until[w]
-				}
-				if at >= end {
-					return false
-				}
+				most = l.place[i]
 			}
 		}
 	}
 	return true
 }
 
-// maxStates bounds the search.
+func (l *layout) fitsAll() bool {
+	for _, ops := range l.t.sessions {
+		if !l.fits(ops) {
+			return false
+		}
+	}
+	return true
+}
+
+// fits says whether a process' operations find places in their order: each goes
+// to the first place not before the one of the operation before it. The earliest
+// place is never worse, so the pass is exact for the order. O(n).
+func (l *layout) fits(ops []int32) bool {
+	t, at := l.t, 0
+	for _, i := range ops {
+		switch {
+		case t.writes(i):
+			if l.place[i] <= at || t.reads(i) && !l.behind[i] {
+				return false
+			}
+			at = l.place[i]
+		default:
+			end := l.first[t.h.KeyID(int(i))]
+			if w := t.from[i]; w >= 0 {
+				at, end = max(at, l.place[w]), l.until[w]
+			}
+			if at >= end {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// fitsCausal says whether a process' operations fit into an order of the writes
+// that contains causal order. Then that order, with the process' reads at their
+// places, is a legal view for every rung from causal down.
+func (t *table) fitsCausal(ops []int32) bool {
+	for _, l := range t.orders() {
+		if l.causal && l.fits(ops) {
+			return true
+		}
+	}
+	return false
+}
+
+// Bounds of the search.
 const (
 	maxStates  = 50_000
 	searchTime = 500 * time.Millisecond

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/faultline-dev/faultline/checker"
+	"github.com/faultline-dev/faultline/checker/ladder"
 	"github.com/faultline-dev/faultline/checker/linear"
 	"github.com/faultline-dev/faultline/checker/model"
 	"github.com/faultline-dev/faultline/history"
@@ -27,7 +28,7 @@ import (
 type checkFlags struct {
 	model, engine, format, memory string
 	timeout                       time.Duration
-	json                          bool
+	json, ladder                  bool
 
 	spec  *model.Spec // nil for auto
 	bytes int64
@@ -57,6 +58,7 @@ is unknown, 254 bad input.`,
 		},
 	}
 	f.add(c)
+	c.Flags().BoolVar(&f.ladder, "ladder", false, "also say which weaker models hold, and how stale reads were")
 	c.Flags().BoolVar(&f.json, "json", false, "print each judgement as an object of results.json, and nothing else")
 	return c
 }
@@ -109,6 +111,7 @@ type judged struct {
 	h                  *history.History
 	spec               model.Spec
 	result             checker.Result
+	ladder             *checker.Result
 	err                error
 }
 
@@ -177,6 +180,9 @@ func check(ctx context.Context, env *Env, f *checkFlags, paths []string) error {
 		j := f.load(p)
 		if j.err == nil {
 			f.judge(ctx, &j, max(1, runtime.GOMAXPROCS(0)/parallel))
+			if f.ladder {
+				f.climb(ctx, &j)
+			}
 		}
 		return f.render(&j)
 	}, func(o outcome) {
@@ -253,7 +259,19 @@ func (j *judged) results() (reports.Results, error) {
 	r := reports.Results{Run: j.name, Ops: reports.CountOps(j.h), Faults: reports.FaultsOf(j.h), Nodes: len(j.h.Nodes())}
 	r.Availability = reports.Measure(j.h, r.Faults)
 	r.Reason = j.result.Reason
-	return r, r.Add(j.result)
+	if err := r.Add(j.result); err != nil || j.ladder == nil {
+		return r, err
+	}
+	return r, r.Add(*j.ladder)
+}
+
+// climb judges the other rungs of the ladder, where the history is of registers.
+func (f *checkFlags) climb(ctx context.Context, j *judged) {
+	switch j.spec.Name {
+	case "register", "cas-register", "excluding-register":
+		r := ladder.New(ladder.Options{Timeout: f.timeout, Memory: f.bytes, Linear: &j.result}).Check(ctx, j.h)
+		j.ladder = &r
+	}
 }
 
 func writeResultsJSON(w io.Writer, j *judged) error {
@@ -286,6 +304,7 @@ func writeLine(w io.Writer, j *judged) {
 	for _, a := range r.Anomalies {
 		fmt.Fprintf(w, "  %s%s: %s\n", a.Name, onKey(a.Key), a.Explain)
 	}
+	writeLadder(w, j.ladder)
 	if d, ok := r.Detail.(*linear.Detail); ok {
 		for _, a := range d.VersionRegressions {
 			fmt.Fprintf(w, "  beside the verdict, %s%s: %s\n", a.Name, onKey(a.Key), a.Explain)
@@ -296,6 +315,31 @@ func writeLine(w io.Writer, j *judged) {
 			}
 		}
 	}
+}
+
+// writeLadder says which rungs hold, and how stale reads were.
+func writeLadder(w io.Writer, r *checker.Result) {
+	if r == nil {
+		return
+	}
+	l, ok := r.Detail.(ladder.Ladder)
+	if !ok {
+		return
+	}
+	for _, n := range ladder.Names() {
+		rung := l.Rungs[n]
+		fmt.Fprintf(w, "  %-20s %v", n, rung.Verdict)
+		switch {
+		case rung.Reason != "" && rung.Verdict == checker.Unknown:
+			fmt.Fprintf(w, ": %s", rung.Reason)
+		case rung.Anomaly != nil && n != ladder.Linearizable:
+			fmt.Fprintf(w, ": %s", rung.Anomaly.Explain)
+		}
+		fmt.Fprintln(w)
+	}
+	s := l.Staleness.All
+	fmt.Fprintf(w, "  stale reads          %d of %d; behind by (median, p99, max) %d, %d, %d versions and %v, %v, %v\n", s.Behind, s.Reads,
+		s.Versions.Median, s.Versions.P99, s.Versions.Max, s.Time.Median, s.Time.P99, s.Time.Max)
 }
 
 func onKey(k string) string {

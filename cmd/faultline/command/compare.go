@@ -116,6 +116,7 @@ func (f *compareFlags) one(ctx context.Context, path string) (reports.Results, e
 		return reports.Results{}, j.err
 	}
 	f.judge(ctx, &j, 1)
+	f.climb(ctx, &j)
 	return j.results()
 }
 
