@@ -52,7 +52,7 @@ func Judge(ctx context.Context, t Test, problem string) (reports.Results, error)
 	for _, c := range judges {
 		r := check(ctx, c, h, t.CheckTimeout)
 		if l, ok := r.Detail.(ladder.Ladder); ok {
-			res.Ladder = l.Verdicts()
+			res.Ladder = l.Verdicts
 		}
 		if e := res.Add(r); e != nil {
 			err = errors.Join(err, e)
