@@ -4,8 +4,11 @@ package all
 import (
 	"github.com/faultline-dev/faultline/workloads"
 	"github.com/faultline-dev/faultline/workloads/cache"
+	"github.com/faultline-dev/faultline/workloads/counter"
 	"github.com/faultline-dev/faultline/workloads/lock"
+	"github.com/faultline-dev/faultline/workloads/queue"
 	"github.com/faultline-dev/faultline/workloads/register"
+	"github.com/faultline-dev/faultline/workloads/set"
 )
 
 // All are the workloads, one line each.
@@ -14,5 +17,8 @@ func All() []workloads.Workload {
 		register.Workload(),
 		lock.Workload(),
 		cache.Workload(),
+		set.Workload(),
+		counter.Workload(),
+		queue.Workload(),
 	}
 }

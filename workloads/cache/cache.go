@@ -81,17 +81,13 @@ func build(p workloads.Params) (*workloads.Instance, error) {
 // lives is how many times to live a key is in use for.
 const lives = 6
 
-// finalTries bounds how often a final get is tried again.
-const finalTries = 20
-
-// finalGets gets every key by every worker, each until it succeeds once.
+// finalGets gets every key by every worker.
 func finalGets(keys []string) generator.Generator {
-	var gets []generator.Generator
-	for _, k := range keys {
-		get := generator.Func(func(generator.Context) history.Op { return history.Op{F: cache.Get, Key: k} })
-		gets = append(gets, generator.Limit(finalTries, generator.UntilOK(get)))
+	gets := make([]history.Op, len(keys))
+	for i, k := range keys {
+		gets[i] = history.Op{F: cache.Get, Key: k}
 	}
-	return generator.EachWorker(generator.Concat(gets...))
+	return workloads.Everybody(gets)
 }
 
 // key generates the operations on one key.

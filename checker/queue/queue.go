@@ -1,0 +1,271 @@
+// Package queue judges the histories of first-in-first-out queues: enqueue v, each
+// v once, and dequeue, which returns an element or nothing where the queue is
+// empty.
+//
+// It looks for pairs and triples that cannot be right: an element dequeued that was
+// not enqueued, or twice; one that was enqueued after another for certain and
+// dequeued before it for certain; and, where a dequeue found the queue empty,
+// elements that were in it for certain and that nobody else can have taken. A
+// dequeue of unknown fate may have taken any one element. Hence the checker's
+// name: queue-total.
+package queue
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/faultline-dev/faultline/checker"
+	"github.com/faultline-dev/faultline/history"
+)
+
+// The kinds of operation.
+const (
+	Enqueue = "enqueue"
+	Dequeue = "dequeue"
+)
+
+// Anomalies.
+const (
+	Lost       = "lost"
+	Duplicated = "duplicated"
+	Phantom    = "phantom"
+	Reordered  = "reordered"
+)
+
+// Options of a check.
+type Options struct {
+	// Unordered leaves the order of elements out.
+	Unordered    bool
+	MaxAnomalies int // how many of each name are told; 16 unless set
+}
+
+// New is the checker "queue-total".
+func New(o Options) checker.Checker {
+	if o.MaxAnomalies == 0 {
+		o.MaxAnomalies = 16
+	}
+	return checker.Func("queue-total", func(_ context.Context, h *history.History) checker.Result {
+		start := time.Now()
+		r := judge(h, o)
+		r.Duration = time.Since(start)
+		return r
+	})
+}
+
+type judgement struct {
+	h      *history.History
+	o      Options
+	told   map[string]int
+	result checker.Result
+}
+
+// call is an operation.
+type call struct {
+	op       int
+	inv, ret time.Duration
+	failed   bool
+}
+
+// element is one that was enqueued.
+type element struct {
+	value history.Value
+	in    call
+	out   *call // the first dequeue of it
+}
+
+type object struct {
+	name    string
+	elems   []*element
+	of      map[history.Value]*element
+	empty   []call // dequeues that found nothing
+	unknown []call // dequeues of unknown fate
+	taken   []taking
+}
+
+type taking struct {
+	call
+	value history.Value
+}
+
+func judge(h *history.History, o Options) checker.Result {
+	j := &judgement{h: h, o: o, told: map[string]int{}}
+	j.result = checker.Result{Verdict: checker.Valid, Engine: "pairs", Ops: h.Len(), Figures: map[string]float64{}}
+	if h.Len() == 0 {
+		j.result.Verdict, j.result.Reason = checker.Unknown, "the history has no operations"
+		return j.result
+	}
+	keys, err := j.read()
+	if err != nil {
+		j.result.Verdict, j.result.Reason = checker.Unknown, err.Error()
+		return j.result
+	}
+	for _, k := range keys {
+		j.takings(k)
+		if !o.Unordered {
+			j.order(k)
+		}
+		j.lost(k)
+	}
+	for _, name := range []string{"enqueued", "dequeued", "lost", "duplicated", "reordered", "recovered"} {
+		j.result.Figures[name] += 0
+	}
+	slices.SortStableFunc(j.result.Anomalies, func(a, b checker.Anomaly) int { return cmp.Compare(a.Time, b.Time) })
+	return j.result
+}
+
+func (j *judgement) read() ([]*object, error) {
+	h := j.h
+	keys := make([]*object, len(h.Keys()))
+	for i, name := range h.Keys() {
+		keys[i] = &object{name: name, of: map[history.Value]*element{}}
+	}
+	for i := range h.Len() {
+		k := keys[h.KeyID(i)]
+		c := call{op: i, inv: h.Invoke(i), ret: h.Return(i), failed: h.Type(i) == history.Fail}
+		switch f := h.F(i); {
+		case f == Enqueue:
+			if k.of[h.In(i)] != nil {
+				return nil, fmt.Errorf("event %d: an element is enqueued twice, so that dequeues do not tell which they took", h.Index(i))
+			}
+			e := &element{value: h.In(i), in: c}
+			k.of[e.value] = e
+			k.elems = append(k.elems, e)
+			if h.Type(i) == history.OK {
+				j.result.Figures["enqueued"]++
+			}
+		case f != Dequeue:
+			return nil, fmt.Errorf("a queue knows no operation %q", f)
+		case h.Type(i) == history.Info:
+			k.unknown = append(k.unknown, c)
+		case c.failed:
+		case h.Out(i) == history.Nil:
+			k.empty = append(k.empty, c)
+		default:
+			k.taken = append(k.taken, taking{c, h.Out(i)})
+			j.result.Figures["dequeued"]++
+		}
+	}
+	return keys, nil
+}
+
+// takings looks at each dequeue of an element by itself.
+func (j *judgement) takings(k *object) {
+	for i := range k.taken {
+		t := &k.taken[i]
+		v := j.h.Go(t.value)
+		e := k.of[t.value]
+		switch {
+		case e == nil:
+			j.add(k, Phantom, t.ret, fmt.Sprintf("%v was dequeued by %s, which nobody enqueued.", v, at(t.ret)), t.op)
+		case e.in.failed:
+			j.add(k, Phantom, t.ret, fmt.Sprintf("%v was dequeued by %s, whose enqueue failed for certain.", v, at(t.ret)), e.in.op, t.op)
+		case t.ret < e.in.inv:
+			j.add(k, Phantom, t.ret, fmt.Sprintf("%v was dequeued by %s, before it was enqueued, from %s on.", v, at(t.ret), at(e.in.inv)), e.in.op, t.op)
+		case e.out != nil:
+			j.result.Figures["duplicated"]++
+			j.add(k, Duplicated, t.ret, fmt.Sprintf("%v was dequeued twice, by %s and by %s.", v, at(e.out.ret), at(t.ret)), e.in.op, e.out.op, t.op)
+		default:
+			e.out = &t.call
+			if e.in.ret == history.Forever {
+				j.result.Figures["recovered"]++
+			}
+		}
+	}
+}
+
+// order finds elements that overtook others: enqueued after, dequeued before. One
+// sweep over the elements by their enqueues, backwards, with the one that was
+// dequeued first among those enqueued later.
+func (j *judgement) order(k *object) {
+	var out []*element
+	for _, e := range k.elems {
+		if e.out != nil {
+			out = append(out, e)
+		}
+	}
+	slices.SortStableFunc(out, func(a, b *element) int { return cmp.Compare(a.in.inv, b.in.inv) })
+	first := make([]*element, len(out)+1)
+	for i := len(out) - 1; i >= 0; i-- {
+		first[i] = out[i]
+		if x := first[i+1]; x != nil && x.out.ret < out[i].out.ret {
+			first[i] = x
+		}
+	}
+	for _, a := range out {
+		n, _ := slices.BinarySearchFunc(out, a.in.ret, func(e *element, t time.Duration) int {
+			if e.in.inv <= t {
+				return -1
+			}
+			return 1
+		})
+		b := first[n]
+		if b == nil || b.out.ret >= a.out.inv {
+			continue
+		}
+		j.result.Figures["reordered"]++
+		j.add(k, Reordered, a.out.inv, fmt.Sprintf("%v was enqueued by %s, before %v, enqueued from %s on; yet %v was dequeued first, by %s, and %v only from %s on.",
+			j.h.Go(a.value), at(a.in.ret), j.h.Go(b.value), at(b.in.inv), j.h.Go(b.value), at(b.out.ret), j.h.Go(a.value), at(a.out.inv)),
+			a.in.op, b.in.op, a.out.op, b.out.op)
+	}
+}
+
+// lost compares what was in the queue for certain when it was found empty with who
+// can have taken it, at the last time that it was.
+func (j *judgement) lost(k *object) {
+	if len(k.empty) == 0 {
+		return
+	}
+	last := k.empty[0]
+	for _, d := range k.empty {
+		if d.inv > last.inv {
+			last = d
+		}
+	}
+	var missing []*element
+	for _, e := range k.elems {
+		if !e.in.failed && e.in.ret < last.inv && e.out == nil {
+			missing = append(missing, e)
+		}
+	}
+	takers := 0
+	for _, d := range k.unknown {
+		if d.inv <= last.ret {
+			takers++
+		}
+	}
+	if len(missing) <= takers {
+		return
+	}
+	j.result.Figures["lost"] += float64(len(missing) - takers)
+	ops := []int{last.op}
+	for _, e := range missing[:min(len(missing), most)] {
+		ops = append(ops, e.in.op)
+	}
+	j.add(k, Lost, last.ret, fmt.Sprintf("the dequeue from %s to %s found the queue empty, but %d elements that were enqueued before (the first is %v, by %s) were never dequeued, and only %d dequeues of unknown fate can have taken one each.",
+		at(last.inv), at(last.ret), len(missing), j.h.Go(missing[0].value), at(missing[0].in.ret), takers), ops...)
+}
+
+// most bounds the operations that an anomaly lists.
+const most = 32
+
+func (j *judgement) add(k *object, name string, when time.Duration, explain string, ops ...int) {
+	j.result.Verdict = checker.Invalid
+	j.told[name]++
+	if j.told[name] > j.o.MaxAnomalies {
+		return
+	}
+	a := checker.Anomaly{Name: name, Key: k.name, Time: when, Explain: explain}
+	for _, i := range ops {
+		a.Ops = append(a.Ops, j.h.Index(i))
+	}
+	slices.Sort(a.Ops)
+	a.Ops = slices.Compact(a.Ops)
+	j.result.Anomalies = append(j.result.Anomalies, a)
+}
+
+func at(d time.Duration) string {
+	return fmt.Sprintf("%.3f ms", float64(d)/float64(time.Millisecond))
+}

@@ -1,0 +1,121 @@
+package set
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/faultline-dev/faultline/history"
+)
+
+// element judges one element.
+func (j *judgement) element(key string, e *element) {
+	f := j.result.Figures
+	v := j.h.Go(e.value)
+	live := slices.DeleteFunc(slices.Clone(e.adds), func(a call) bool { return a.failed })
+	byTime := func(a, b call) int { return cmp.Compare(a.inv, b.inv) }
+	slices.SortStableFunc(e.present, byTime)
+	slices.SortStableFunc(e.absent, byTime)
+	if len(live) == 0 {
+		if len(e.present) > 0 {
+			p := e.present[0]
+			ops, why := []int{p.op}, "nobody ever added it"
+			if len(e.adds) > 0 {
+				ops, why = append(ops, e.adds[0].op), "its add failed for certain"
+			}
+			j.add(key, Phantom, p.ret, ops, fmt.Sprintf("%v is seen by %s, but %s.", v, at(p.ret), why))
+		}
+		return
+	}
+	// Several adds of one element are as good as the first: from then on it may be
+	// there; and from the end of whichever ends first it is.
+	first, shown := live[0], live[0]
+	for _, a := range live {
+		if a.inv < first.inv {
+			first = a
+		}
+		if a.ret < shown.ret {
+			shown = a
+		}
+	}
+	if shown.ret < history.Forever {
+		f["added"]++
+	} else if len(e.present) > 0 {
+		f["recovered"]++
+	} else {
+		f["unsure"]++
+	}
+	witness := []int{shown.op}
+	end := shown.ret
+	for _, p := range e.present {
+		if p.ret < first.inv {
+			j.add(key, Phantom, p.ret, []int{first.op, p.op}, fmt.Sprintf("%v is seen by %s, before it was added, from %s on.", v, at(p.ret), at(first.inv)))
+			return
+		}
+		if p.ret < end {
+			end, witness = p.ret, []int{first.op, p.op}
+		}
+	}
+	if len(live) == 1 {
+		j.removed(key, e, end, witness)
+	}
+	j.missing(key, e, end, witness)
+}
+
+// removed finds what was removed for certain and is seen afterwards.
+func (j *judgement) removed(key string, e *element, end time.Duration, witness []int) {
+	for _, r := range e.removes {
+		for _, p := range e.present {
+			if r.inv > end && r.ret < p.inv {
+				j.add(key, Resurrected, p.ret, append([]int{r.op, p.op}, witness...), fmt.Sprintf("%v was added by %s and removed from %s to %s, but is seen again by %s.",
+					j.h.Go(e.value), at(end), at(r.inv), at(r.ret), at(p.ret)))
+				return
+			}
+		}
+	}
+}
+
+// missing finds what was added for certain, cannot have been removed, and is not
+// seen: for good, or for a while.
+func (j *judgement) missing(key string, e *element, end time.Duration, witness []int) {
+	removable := history.Forever
+	for _, r := range e.removes {
+		removable = min(removable, r.inv)
+	}
+	var first, last *call // the first such answer, and the last
+	for i := range e.absent {
+		if a := &e.absent[i]; a.inv > end && a.ret < removable {
+			if first == nil {
+				first = a
+			}
+			last = a
+		}
+	}
+	if first == nil {
+		return
+	}
+	v := j.h.Go(e.value)
+	var seen time.Duration
+	for _, p := range e.present {
+		if p.ret < first.inv {
+			seen = max(seen, p.ret)
+		}
+		if p.inv > first.ret {
+			j.result.Figures["stale"]++
+			j.add(key, Stale, first.ret, append([]int{first.op, p.op}, witness...), fmt.Sprintf("%v was added by %s; the answer from %s to %s is without it, though it is seen again from %s on.",
+				v, at(end), at(first.inv), at(first.ret), at(p.inv)))
+			return
+		}
+	}
+	j.result.Figures["lost"]++
+	if len(j.detail.Losses) < maxLosses {
+		j.detail.Losses = append(j.detail.Losses, Loss{Key: key, Element: v, Added: end, Seen: seen, Missing: first.ret})
+	}
+	before := "it was never seen"
+	if seen > 0 {
+		before = "it was last seen by " + at(seen)
+	}
+	j.add(key, Lost, first.ret, append([]int{first.op}, witness...), fmt.Sprintf("%v was added by %s; the answer from %s to %s is without it, and none until %s has it: %s.",
+		v, at(end), at(first.inv), at(first.ret), at(last.ret), before))
+}
