@@ -315,6 +315,9 @@ func (p *plan) drawBands(d *drawing, faults []Fault, colors map[string]int, heig
 		if len(f.Targets) > 0 {
 			label += " " + strings.Join(f.Targets, ", ")
 		}
+		if end-x < 48 {
+			label = "" // it would run into the next
+		}
 		d.Bands = append(d.Bands, drawnBand{
 			X: px(x), W: px(max(2, end-x)), H: px(height), TextX: px(x + 5),
 			Label: clip(label, max(6, int((end-x)/drawChar))), Color: colors[f.Fault],

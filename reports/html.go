@@ -398,7 +398,15 @@ func (p *page) states(from, to time.Duration) []nodeState {
 	}
 	var states []nodeState
 	acting := during(p.R.Faults, from, to)
-	for _, n := range p.src.Test.Nodes {
+	names := slices.Clone(p.src.Test.Nodes)
+	for _, f := range acting { // the clients, say
+		for _, n := range f.Targets {
+			if !slices.Contains(names, n) {
+				names = append(names, n)
+			}
+		}
+	}
+	for _, n := range names {
 		var hit []string
 		for _, f := range acting {
 			if slices.Contains(f.Targets, n) && !slices.Contains(hit, f.Fault) {

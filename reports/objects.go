@@ -71,7 +71,7 @@ func holdsOf(h *history.History, length time.Duration) map[int][]hold {
 			}
 			open[who][key] = len(holds[key]) - 1
 		case f == "release" || f == "lost":
-			if at, ok := open[who][key]; ok && h.Type(i) != history.Fail {
+			if at, ok := open[who][key]; ok {
 				holds[key][at].to, holds[key][at].open = h.Invoke(i), false
 				delete(open[who], key)
 			}

@@ -130,7 +130,7 @@ func heldUntil(h *history.History, i int) time.Duration {
 		if h.Process(j) != h.Process(i) {
 			continue
 		}
-		if f := h.F(j); (f == "release" || f == "lost") && h.KeyID(j) == h.KeyID(i) && h.Type(j) != history.Fail {
+		if f := h.F(j); (f == "release" || f == "lost") && h.KeyID(j) == h.KeyID(i) {
 			return h.Invoke(j)
 		}
 		if h.Type(j) == history.Info && h.Done(j) != history.Forever {

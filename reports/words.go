@@ -2,6 +2,7 @@ package reports
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -258,6 +259,7 @@ func asked(o history.Operation) string {
 				return "set " + value(v) + " for " + short(time.Duration(ttl))
 			}
 		}
+		return strings.TrimSpace(o.F + " " + fieldWords(in, nil))
 	}
 	return o.F + " " + value(o.In)
 }
@@ -275,7 +277,8 @@ func came(o history.Operation) string {
 	case history.OK:
 	}
 	if m, ok := o.Out.(map[string]any); ok {
-		return grant(m)
+		in, _ := o.In.(map[string]any)
+		return cmp.Or(fieldWords(m, in), "ok")
 	}
 	if asksBack(o) {
 		return value(o.Out)
@@ -293,19 +296,31 @@ func asksBack(o history.Operation) bool {
 	return o.Out != nil && value(o.Out) != value(o.In)
 }
 
-// grant is what came of acquiring a lock.
-func grant(m map[string]any) string {
+// maxFields bounds the fields of a value that are told in a line.
+const maxFields = 6
+
+// fieldWords tells the fields of a value, but those that known has alike: "token 4,
+// for 500 ms".
+func fieldWords(m, known map[string]any) string {
 	var parts []string
-	for _, k := range []string{"owner", "token"} {
-		if v := m[k]; v != nil {
-			parts = append(parts, k+" "+clip(value(v), 18))
+	first := []string{"read", "write", "owner", "token"}
+	names := slices.Concat(first, slices.DeleteFunc(slices.Sorted(maps.Keys(m)), func(k string) bool { return slices.Contains(first, k) }))
+	for _, k := range names {
+		v, ok := m[k]
+		if was, same := known[k]; !ok || same && compact(was) == compact(v) {
+			continue
 		}
-	}
-	if n, ok := m["lease_ns"].(int64); ok {
-		parts = append(parts, "for "+short(time.Duration(n)))
-	}
-	if len(parts) == 0 {
-		return value(m)
+		n, isInt := v.(int64)
+		switch {
+		case len(parts) == maxFields:
+			return strings.Join(parts, ", ") + ", …"
+		case isInt && (k == "lease_ns" || k == "ttl_ns"):
+			parts = append(parts, "for "+short(time.Duration(n)))
+		case isInt && strings.HasSuffix(k, "_ns"):
+			parts = append(parts, strings.TrimSuffix(k, "_ns")+" "+short(time.Duration(n)))
+		default:
+			parts = append(parts, clip(k, 18)+" "+clip(value(v), 18))
+		}
 	}
 	return strings.Join(parts, ", ")
 }
