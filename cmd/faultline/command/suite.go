@@ -24,7 +24,7 @@ import (
 type suiteFlags struct {
 	shard, junit, markdown, runs, seed string
 	json, quiet, failFast, resume      bool
-	annotations                        bool
+	annotations, dry                   bool
 	parallel                           int
 
 	part, of int
@@ -64,6 +64,7 @@ tested, 2 an unexpected unknown, 254 bad input; then nothing was run.`,
 	c.Flags().BoolVar(&f.quiet, "quiet", false, "no progress, only the end")
 	c.Flags().BoolVar(&f.failFast, "fail-fast", false, "start no further run once a case has failed")
 	c.Flags().BoolVar(&f.resume, "resume", false, "go on with the newest execution of the same suite that was interrupted")
+	c.Flags().BoolVar(&f.dry, "dry-run", false, "check the suites and list what they would run")
 	c.Flags().IntVar(&f.parallel, "parallel", 1, "tests that run at the same time")
 	return c
 }
@@ -121,6 +122,9 @@ func runSuites(ctx context.Context, env *Env, f *suiteFlags, paths []string) err
 	if err != nil {
 		return err
 	}
+	if f.dry {
+		return listRuns(env, all)
+	}
 	var sums []suites.Summary
 	for _, s := range all {
 		m, e := runSuite(ctx, env, f, s)
@@ -155,6 +159,21 @@ func runSuites(ctx context.Context, env *Env, f *suiteFlags, paths []string) err
 		err = errors.Join(err, printSuites(env, sums))
 	}
 	return err
+}
+
+// listRuns prints what suites would run: suite, case, how often, what is expected
+// and the flags, separated by tabs.
+func listRuns(env *Env, all []suites.Suite) error {
+	for _, s := range all {
+		for _, c := range s.Cases {
+			args := c.Args(0)
+			if _, err := fmt.Fprintf(env.Stdout, "%s\t%s\t%d of %d\t%s\t%s\n",
+				s.Name, c.Name, c.Need, c.Of, c.Expect, strings.Join(args[:len(args)-1], " ")); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // runSuite runs one suite and prints its end.
