@@ -296,3 +296,17 @@ func TestIntegrationKilledHarness(t *testing.T) {
 		t.Errorf("left in the engine 5 s after kill -9:\n%s", left)
 	}
 }
+
+// A binary with a system of its own builds outside the repository and finds what
+// that system does wrong.
+func TestIntegrationOutOfTree(t *testing.T) {
+	binary(t)
+	bin := filepath.Join(t.TempDir(), "mine")
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", bin, ".")
+	cmd.Dir = filepath.Join("..", "..", "examples", "outoftree")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+	faultline(t, bin, t.TempDir(), "run", "--system", "mykv", "--nodes", "1", "--nemesis", "kill", "--time", "6s", "--json").want(t, 1)
+}
