@@ -254,7 +254,7 @@ func (m Summary) WriteHTML(w io.Writer) error {
 		link = func(folder string) string { return folder }
 	}
 	class := map[State]string{Expected: "valid", Unexpected: "invalid", Undecided: "unknown"}
-	type run struct{ Link, State, Class, Title string }
+	type run struct{ Link, Label, Class, Title string }
 	type row struct {
 		CaseSummary
 		Class string
@@ -268,7 +268,7 @@ func (m Summary) WriteHTML(w io.Writer) error {
 			if o.Folder != "" {
 				l = link(o.Folder) + "/" + reports.IndexFile
 			}
-			r.Links = append(r.Links, run{l, string(o.State), class[o.State], fmt.Sprintf("seed %d, %s, %s", o.Seed, o.Results.Verdict, o.Took.Round(100*time.Millisecond))})
+			r.Links = append(r.Links, run{l, marks()[o.State], class[o.State], fmt.Sprintf("%s: seed %d, %s, %s", o.State, o.Seed, o.Results.Verdict, o.Took.Round(100*time.Millisecond))})
 		}
 		rows = append(rows, r)
 	}

@@ -60,7 +60,7 @@ func (v *View) table() {
 	if v.lines > 0 {
 		fmt.Fprintf(&b, "\x1b[%dA", v.lines)
 	}
-	mark := map[State]string{Waiting: "·", "": "·", Running: "▸", Expected: "✓", Unexpected: "✗", Undecided: "?", Untested: "!", Skipped: "-"}
+	mark := marks()
 	for i, c := range v.s.Cases {
 		var marks strings.Builder
 		for _, s := range v.seen[i] {
@@ -74,4 +74,8 @@ func (v *View) table() {
 	fmt.Fprintf(&b, "\r\x1b[K%d of %d runs done\n", v.done, v.s.Runs())
 	v.lines = len(v.s.Cases) + 1
 	_, _ = io.WriteString(v.w, b.String()) // progress is no evidence
+}
+
+func marks() map[State]string {
+	return map[State]string{Waiting: "·", "": "·", Running: "▸", Expected: "✓", Unexpected: "✗", Undecided: "?", Untested: "!", Skipped: "-"}
 }
