@@ -24,6 +24,7 @@ func rooms() map[string]struct{ own, foreign []string } {
 		"workloads": {[]string{"workloads", "history", "generator", "checker", "options"}, []string{"github.com/anishathalye/porcupine", "golang.org/x/sync"}},
 		"stores":    {[]string{"stores"}, []string{"golang.org/x/sys"}},
 		"reports":   {[]string{"reports", "history", "checker"}, []string{"github.com/anishathalye/porcupine", "golang.org/x/sync"}},
+		"suites":    {[]string{"suites", "reports", "history", "checker"}, []string{"github.com/anishathalye/porcupine", "golang.org/x/sync", "go.yaml.in/yaml/v3"}},
 	}
 }
 
