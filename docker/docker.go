@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -262,12 +263,12 @@ func (c *Cluster) launch(node string) cluster.Launch {
 		Options: c.cfg.Options, Version: c.cfg.Version, Bug: c.cfg.Bug, Seed: c.cfg.Seed,
 	}
 	for _, p := range c.cfg.Ports {
-		l.Listen[p.Name] = net.JoinHostPort("0.0.0.0", fmt.Sprint(p.Number))
+		l.Listen[p.Name] = net.JoinHostPort("0.0.0.0", strconv.Itoa(p.Number))
 		for _, peer := range c.cfg.Nodes {
 			if l.Dial[peer] == nil {
 				l.Dial[peer] = map[string]string{}
 			}
-			l.Dial[peer][p.Name] = net.JoinHostPort(peer, fmt.Sprint(p.Number))
+			l.Dial[peer][p.Name] = net.JoinHostPort(peer, strconv.Itoa(p.Number))
 		}
 	}
 	return l

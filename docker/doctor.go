@@ -42,7 +42,7 @@ func Examine(ctx context.Context, c *Cluster) Report {
 		r.Reason = err.Error()
 		return r
 	}
-	defer e.Close()
+	defer func() { _ = e.Close() }()
 	v, err := e.ServerVersion(ctx, client.ServerVersionOptions{})
 	if err != nil {
 		r.Reason = noEngine(err).Error()

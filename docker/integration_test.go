@@ -73,6 +73,7 @@ func reach(t *testing.T, c *docker.Cluster, links []cluster.Link, closed ...clus
 }
 
 func cuts(t *testing.T, c *docker.Cluster) {
+	t.Helper()
 	all := dockertest.All(c.Nodes())
 	reach(t, c, all)
 	one := []cluster.Link{link("n1", "n2")}
@@ -113,6 +114,7 @@ func mend(t *testing.T, c *docker.Cluster, id string) {
 }
 
 func clientLinks(t *testing.T, c *docker.Cluster) {
+	t.Helper()
 	in, out := link(cluster.Clients, "n1"), link("n1", cluster.Clients)
 	all := append(dockertest.All(c.Nodes()), in, out, link(cluster.Clients, "n2"), link("n2", cluster.Clients))
 	reach(t, c, all)
@@ -125,6 +127,7 @@ func clientLinks(t *testing.T, c *docker.Cluster) {
 }
 
 func processes(t *testing.T, c *docker.Cluster) {
+	t.Helper()
 	n := c.Nodes()[0]
 	ports := maps.Clone(n.Ports)
 	do := func(what string, f func(context.Context, string) error, want cluster.State) {
@@ -161,6 +164,7 @@ func processes(t *testing.T, c *docker.Cluster) {
 }
 
 func logs(t *testing.T, c *docker.Cluster) {
+	t.Helper()
 	files, err := c.Logs(t.Context(), "n1")
 	if err != nil {
 		t.Fatal(err)
@@ -182,6 +186,7 @@ func logs(t *testing.T, c *docker.Cluster) {
 
 // cutLatency measures how long a cut and its mending take to ask for.
 func cutLatency(t *testing.T, c *docker.Cluster) {
+	t.Helper()
 	var took []time.Duration
 	for range 50 {
 		start := time.Now()

@@ -124,7 +124,7 @@ func (c *Cluster) Cut(ctx context.Context, id string, links []cluster.Link) erro
 
 // Shape degrades the links.
 func (c *Cluster) Shape(ctx context.Context, id string, links []cluster.Link, s cluster.Shape) error {
-	if err := c.Shapes(s); err != nil {
+	if err := c.Shapes(s); err != nil { //nolint:contextcheck // it takes none, and is bounded
 		return err
 	}
 	q := agent.Request{Op: agent.OpShape, ID: id, Shape: agent.Shape{

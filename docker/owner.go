@@ -84,11 +84,11 @@ func ownerOf(labels map[string]string) Owner {
 type Fate string
 
 const (
-	// Alive: it is a process of this machine that runs.
+	// Alive is a fate: it is a process of this machine that runs.
 	Alive Fate = "alive"
-	// Gone: it was a process of this machine, since this boot, and runs no more.
+	// Gone is a fate: it was a process of this machine, since this boot, and runs no more.
 	Gone Fate = "gone"
-	// Unknown: it belongs to another machine, boot or container, since engines are
+	// Unknown is a fate: it belongs to another machine, boot or container, since engines are
 	// shared.
 	Unknown Fate = "unknown"
 )

@@ -173,7 +173,7 @@ func Janitor(ctx context.Context, run string, in io.Reader) error {
 	if err != nil {
 		return fmt.Errorf("janitor: %w", err)
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	if waitForEnd(ctx, in) {
 		return nil
 	}

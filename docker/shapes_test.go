@@ -16,6 +16,7 @@ import (
 )
 
 func shapes(t *testing.T, c *docker.Cluster) {
+	t.Helper()
 	for name, s := range map[string]cluster.Shape{"duplicated": {Duplicate: 0.1}, "corrupted": {Corrupt: 0.1}, "probabilities": {Loss: 2}} {
 		if err := c.Shapes(s); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%+v: %v", s, err)
@@ -54,6 +55,7 @@ func shape(t *testing.T, c *docker.Cluster, s cluster.Shape, links ...cluster.Li
 }
 
 func lossy(t *testing.T, c *docker.Cluster) {
+	t.Helper()
 	const loss = 0.2
 	p := cluster.Probes{Count: 2000, Size: 64, Every: 200 * time.Microsecond}
 	there, back := link("n1", "n2"), link("n2", "n1")
@@ -71,6 +73,7 @@ func lossy(t *testing.T, c *docker.Cluster) {
 }
 
 func delayed(t *testing.T, c *docker.Cluster) {
+	t.Helper()
 	const delay = 50 * time.Millisecond
 	p := cluster.Probes{Count: 200, Size: 64, Every: time.Millisecond}
 	l := link("n1", "n2")
@@ -116,6 +119,7 @@ func roundTrip(t *testing.T, url string) time.Duration {
 }
 
 func limited(t *testing.T, c *docker.Cluster) {
+	t.Helper()
 	const rate = 1_000_000
 	l := link("n1", "n2")
 	shape(t, c, cluster.Shape{Rate: rate}, l)
@@ -132,6 +136,7 @@ func limited(t *testing.T, c *docker.Cluster) {
 }
 
 func reordered(t *testing.T, c *docker.Cluster) {
+	t.Helper()
 	l := link("n1", "n2")
 	shape(t, c, cluster.Shape{Delay: 10 * time.Millisecond, Reorder: 0.1}, l)
 	q := measured(t, c, cluster.Probes{Count: 500, Size: 64, Every: time.Millisecond}, l)

@@ -48,6 +48,7 @@ const (
 
 // Run is the whole kit. Without a container engine only what needs none is tested.
 func Run(t *testing.T, k Kit) {
+	t.Helper()
 	if k.Nodes == 0 {
 		k.Nodes = 3
 	}
@@ -90,6 +91,7 @@ func Run(t *testing.T, k Kit) {
 
 // Open tests what a session's opening says of nodes that are not there.
 func Open(t *testing.T, k Kit) {
+	t.Helper()
 	opts, err := options.Resolve(k.System.Options, k.Options)
 	if err != nil {
 		t.Fatal(err)
@@ -135,7 +137,7 @@ func (l lone) Down(context.Context) error { return nil }
 // listen serves connections on a port of its own; nil for a port nobody listens on.
 func listen(t *testing.T, serve func(net.Conn)) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -223,7 +225,7 @@ func (w *world) manyGoroutines(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	var wg sync.WaitGroup
 	for i := range 20 {
 		wg.Go(func() {
@@ -247,7 +249,7 @@ func (w *world) deadline(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	n := w.cluster.Nodes()[0].Name
 	if err := w.cluster.Pause(t.Context(), n); err != nil {
 		t.Fatal(err)
@@ -279,6 +281,7 @@ type attempt struct {
 // outage writes at a node while it breaks and heals, as the runner does, and then
 // looks what became of each write.
 func (w *world) outage(t *testing.T, name string, length time.Duration, begin, end func(context.Context, string) error) {
+	t.Helper()
 	node := w.cluster.Nodes()[0].Name
 	ctx, stop := context.WithCancel(t.Context())
 	all := make([][]attempt, workers)
@@ -347,6 +350,7 @@ func (w *world) work(ctx context.Context, prefix string) (done []attempt) {
 // those that were under way when it went down have an open fate, or that waited for
 // an answer until their deadline.
 func (w *world) noFlood(t *testing.T, attempts []attempt, down, up time.Time) {
+	t.Helper()
 	count := map[history.Type]int{}
 	for _, a := range attempts {
 		if a.start.After(down) && a.end.Before(up) {
@@ -365,6 +369,7 @@ func (w *world) noFlood(t *testing.T, attempts []attempt, down, up time.Time) {
 
 // fates: what failed is not there, what succeeded is.
 func (w *world) fates(t *testing.T, attempts []attempt) {
+	t.Helper()
 	var c clients.Client
 	var err error
 	for range 50 {
@@ -376,7 +381,7 @@ func (w *world) fates(t *testing.T, attempts []attempt) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	count, took := map[history.Type]int{}, 0
 	wrong := 0
 	for _, a := range attempts {

@@ -33,24 +33,19 @@ func classify(err error, sent bool) error {
 
 // refused says whether the server refused a request before anything came of it.
 func refused(e rpctypes.EtcdError) bool {
-	switch e.Code() {
-	case codes.InvalidArgument:
-		return true
-	case codes.Unavailable, codes.ResourceExhausted:
-		for _, r := range []error{rpctypes.ErrNoLeader, rpctypes.ErrTooManyRequests, rpctypes.ErrNoSpace} {
-			var own rpctypes.EtcdError
-			if errors.As(r, &own) && own.Error() == e.Error() {
-				return true
-			}
+	for _, r := range []error{rpctypes.ErrNoLeader, rpctypes.ErrTooManyRequests, rpctypes.ErrNoSpace} {
+		var own rpctypes.EtcdError
+		if errors.As(r, &own) && own.Error() == e.Error() {
+			return true
 		}
 	}
-	return false
+	return e.Code() == codes.InvalidArgument
 }
 
 // errorWithStatus unwraps to the error that carries a gRPC status.
 func errorWithStatus(err error) error {
 	for e := err; e != nil; e = errors.Unwrap(e) {
-		if _, ok := e.(interface{ GRPCStatus() *status.Status }); ok { //nolint:errorlint // this is the unwrapping
+		if _, ok := e.(interface{ GRPCStatus() *status.Status }); ok {
 			return e
 		}
 	}

@@ -24,6 +24,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -92,7 +93,7 @@ func pod(l cluster.Launch) (cluster.Pod, error) {
 	}
 	ms := func(name string) string {
 		d := options.Values(l.Options).Duration(name)
-		return fmt.Sprint(d.Milliseconds())
+		return strconv.FormatInt(d.Milliseconds(), 10)
 	}
 	url := func(node, port string) string { return "http://" + l.Dial[node][port] }
 	var members []string
@@ -123,7 +124,7 @@ func ready(ctx context.Context, t clients.Target) error {
 	if err != nil {
 		return err
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	ctx, cancel := c.limited(ctx)
 	defer cancel()
 	_, err = c.driver.Get(ctx, readyKey)
@@ -167,7 +168,7 @@ func leads(ctx context.Context, t clients.Target) (bool, uint64, error) {
 	if err != nil {
 		return false, 0, err
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	// Over our own connection: the driver's Status would dial another.
 	s, err := pb.NewMaintenanceClient(c.driver.ActiveConnection()).Status(ctx, &pb.StatusRequest{})
 	if err != nil {

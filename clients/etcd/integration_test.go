@@ -35,7 +35,7 @@ func TestIntegrationRegister(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.Close()
+	defer func() { _ = s.Close() }()
 	ctx := t.Context()
 	if r, err := s.Read(ctx, "k"); err != nil || r.Value != nil || r.Version != 0 {
 		t.Errorf("an absent key: %+v, %v", r, err)

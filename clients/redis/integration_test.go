@@ -46,7 +46,7 @@ func TestIntegrationModes(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer s.Close()
+			defer func() { _ = s.Close() }()
 			for i := range int64(5) {
 				register(t, s, fmt.Sprint("k", i), i)
 			}

@@ -24,6 +24,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -229,7 +230,7 @@ func sentinelReady(ctx context.Context, t clients.Target) error {
 		}
 		return ""
 	}
-	others := fmt.Sprint(len(t.Cluster.Nodes()) - 1)
+	others := strconv.Itoa(len(t.Cluster.Nodes()) - 1)
 	if field("flags") != "master" || field("num-slaves") != others || field("num-other-sentinels") != others {
 		return fmt.Errorf("redis: the sentinel of %s sees a primary that is %q, %s replicas and %s other sentinels",
 			t.Node.Name, field("flags"), field("num-slaves"), field("num-other-sentinels"))

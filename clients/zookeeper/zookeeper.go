@@ -24,6 +24,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -106,7 +107,7 @@ func pod(l cluster.Launch) (cluster.Pod, error) {
 	return cluster.Pod{Containers: []cluster.Container{{
 		Name: "db", Image: ref, Data: l.Dir,
 		Env: map[string]string{
-			"ZOO_ID":  fmt.Sprint(slices.Index(l.Nodes, l.Node) + 1),
+			"ZOO_ID":  strconv.Itoa(slices.Index(l.Nodes, l.Node) + 1),
 			"ZOO_CFG": strings.Join(cfg, "\n"),
 		},
 	}}}, nil
@@ -119,7 +120,7 @@ func ready(ctx context.Context, t clients.Target) error {
 	if err != nil {
 		return err
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	return c.do(ctx, func() error {
 		_, err := c.driver.Sync("/")
 		return err
@@ -152,7 +153,7 @@ func modeOf(ctx context.Context, addr string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	if deadline, ok := ctx.Deadline(); ok {
 		if err := conn.SetDeadline(deadline); err != nil {
 			return "", err

@@ -33,10 +33,6 @@ type shaped struct {
 	shape Shape
 }
 
-func (f filter) empty() bool {
-	return len(f.in)+len(f.out)+len(f.shapeIn)+len(f.shapeOut) == 0
-}
-
 // hold is one cut or shape by its id.
 type hold struct {
 	in, out []string

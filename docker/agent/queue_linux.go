@@ -51,15 +51,16 @@ type packet struct {
 
 type packets []packet
 
-func (p packets) Len() int { return len(p) }
-func (p packets) Less(i, j int) bool {
-	if p[i].due.Equal(p[j].due) {
-		return p[i].seq < p[j].seq
+func (p *packets) Len() int { return len(*p) }
+func (p *packets) Less(i, j int) bool {
+	a, b := (*p)[i], (*p)[j]
+	if a.due.Equal(b.due) {
+		return a.seq < b.seq
 	}
-	return p[i].due.Before(p[j].due)
+	return a.due.Before(b.due)
 }
-func (p packets) Swap(i, j int) { p[i], p[j] = p[j], p[i] }
-func (p *packets) Push(x any)   { *p = append(*p, x.(packet)) }
+func (p *packets) Swap(i, j int) { (*p)[i], (*p)[j] = (*p)[j], (*p)[i] }
+func (p *packets) Push(x any)    { *p = append(*p, x.(packet)) }
 func (p *packets) Pop() any {
 	old := *p
 	x := old[len(old)-1]
@@ -170,11 +171,12 @@ func (q *queue) due(now time.Time, a nfqueue.Attribute) (due time.Time, drop boo
 			q.free[way+addr] = done
 			due = due.Add(done.Sub(now))
 		}
-		if s.shape.Reorder > 0 && rand.Float64() < s.shape.Reorder {
+		if s.shape.Reorder > 0 && rand.Float64() < s.shape.Reorder { //nolint:forbidigo // packets come by real time, no seed repeats them
 			inOrder = false // this one overtakes those that wait
 			continue
 		}
-		due = due.Add(max(0, s.shape.Delay+time.Duration(rand.NormFloat64()*float64(s.shape.Jitter))))
+		jitter := rand.NormFloat64() * float64(s.shape.Jitter)
+		due = due.Add(max(0, s.shape.Delay+time.Duration(jitter)))
 	}
 	if none {
 		return time.Time{}, false

@@ -20,59 +20,59 @@ const requireEnv = "FAULTLINE_REQUIRE_DOCKER"
 
 // Need skips the test where no container engine answers, or fails it where one is
 // required. Under -short it always skips.
-func Need(t testing.TB) *client.Client {
-	t.Helper()
+func Need(tb testing.TB) *client.Client {
+	tb.Helper()
 	if testing.Short() {
-		t.Skip("needs containers: not with -short")
+		tb.Skip("needs containers: not with -short")
 	}
-	c, err := docker.Open(t.Context())
+	c, err := docker.Open(tb.Context())
 	if err != nil {
 		if os.Getenv(requireEnv) == "1" {
-			t.Fatalf("%s=1: %v", requireEnv, err)
+			tb.Fatalf("%s=1: %v", requireEnv, err)
 		}
-		t.Skipf("needs containers: %v", err)
+		tb.Skipf("needs containers: %v", err)
 	}
-	t.Cleanup(func() { _ = c.Close() })
+	tb.Cleanup(func() { _ = c.Close() })
 	return c
 }
 
 // Up brings a cluster of the system up and waits until its nodes serve. It is
 // taken down when the test ends, and nothing of it may be left then.
-func Up(t testing.TB, s clients.System, nodes int, given map[string]string, version string) (*docker.Cluster, options.Values) {
-	t.Helper()
-	engine := Need(t)
+func Up(tb testing.TB, s clients.System, nodes int, given map[string]string, version string) (*docker.Cluster, options.Values) {
+	tb.Helper()
+	engine := Need(tb)
 	opts, err := options.Resolve(s.Options, given)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	c, err := docker.New(docker.Config{
 		Nodes: Names(nodes), Ports: s.Ports, Pod: s.Pod, Options: opts, Version: version,
-		Progress: func(text string) { t.Log(text) },
+		Progress: func(text string) { tb.Log(text) },
 	})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if t.Failed() {
+	tb.Cleanup(func() {
+		if tb.Failed() {
 			for _, n := range c.Nodes() {
-				t.Logf("the log of %s ends with:\n%s", n.Name, c.Tail(context.Background(), n.Name))
+				tb.Logf("the log of %s ends with:\n%s", n.Name, c.Tail(context.Background(), n.Name))
 			}
 		}
 		if err := c.Down(context.Background()); err != nil {
-			t.Error(err)
+			tb.Error(err)
 		}
-		Clean(t, engine, c.RunID())
+		Clean(tb, engine, c.RunID())
 	})
-	if err := c.Up(t.Context()); err != nil {
-		t.Fatal(err)
+	if err := c.Up(tb.Context()); err != nil {
+		tb.Fatal(err)
 	}
 	if s.Init != nil {
-		if err := s.Init(t.Context(), c, opts); err != nil {
-			t.Fatal(err)
+		if err := s.Init(tb.Context(), c, opts); err != nil {
+			tb.Fatal(err)
 		}
 	}
 	for _, n := range c.Nodes() {
-		Ready(t, s, clients.Target{Node: n, Cluster: c, Options: opts, Timeout: time.Second})
+		Ready(tb, s, clients.Target{Node: n, Cluster: c, Options: opts, Timeout: time.Second})
 	}
 	return c, opts
 }
@@ -90,34 +90,34 @@ func Names(n int) []string {
 const readyLimit = 30 * time.Second
 
 // Ready waits until a node serves.
-func Ready(t testing.TB, s clients.System, to clients.Target) {
-	t.Helper()
+func Ready(tb testing.TB, s clients.System, to clients.Target) {
+	tb.Helper()
 	var err error
 	for end := time.Now().Add(readyLimit); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		ctx, cancel := context.WithTimeout(tb.Context(), time.Second)
 		err = s.Ready(ctx, to)
 		cancel()
 		if err == nil {
 			return
 		}
 	}
-	t.Fatalf("%s does not serve: %v", to.Node.Name, err)
+	tb.Fatalf("%s does not serve: %v", to.Node.Name, err)
 }
 
 // Clean fails the test if anything of the run is left in the engine.
-func Clean(t testing.TB, engine *client.Client, run string) {
-	t.Helper()
-	for _, i := range Left(t, engine, run) {
-		t.Errorf("left behind: %s", i)
+func Clean(tb testing.TB, engine *client.Client, run string) {
+	tb.Helper()
+	for _, i := range Left(tb, engine, run) {
+		tb.Errorf("left behind: %s", i)
 	}
 }
 
 // Left is what is left of a run in the engine.
-func Left(t testing.TB, engine *client.Client, run string) []docker.Item {
-	t.Helper()
+func Left(tb testing.TB, engine *client.Client, run string) []docker.Item {
+	tb.Helper()
 	all, err := docker.List(context.Background(), engine)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	var own []docker.Item
 	for _, i := range all {

@@ -80,8 +80,7 @@ func (j *job) build(ctx context.Context) (err error) {
 		return err
 	}
 	err = j.recipe.root(ctx, j)
-	var lack *lacking
-	if errors.As(err, &lack) {
+	if lack, ok := errors.AsType[*lacking](err); ok {
 		j.say("%s; the engine builds it from its Dockerfile instead", lack)
 		return j.dockerfile(ctx)
 	}
@@ -154,7 +153,7 @@ func (j *job) dockerfile(ctx context.Context) error {
 
 // messages reads what the engine says to the end; its errors come in the stream.
 func messages(r io.ReadCloser) error {
-	defer r.Close()
+	defer func() { _ = r.Close() }()
 	d := json.NewDecoder(r)
 	for {
 		var m struct{ Error string }

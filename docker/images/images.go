@@ -24,7 +24,7 @@ import (
 )
 
 //go:embed recipes
-var recipeFiles embed.FS //nolint:gochecknoglobals // embedded
+var recipeFiles embed.FS
 
 const (
 	prefix = "faultline/"
@@ -278,7 +278,7 @@ func fileKey(path string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	h := sha256.New()
 	if _, err := io.Copy(h, f); err != nil {
 		return "", err

@@ -202,7 +202,7 @@ func ownBinary(ctx context.Context, j *job) (string, error) {
 		}
 	}
 	if _, err := exec.LookPath("go"); err != nil {
-		return "", fmt.Errorf("images: this binary is not static and there is no Go tool to build one that is: " +
+		return "", errors.New("images: this binary is not static and there is no Go tool to build one that is: " +
 			"build faultline with CGO_ENABLED=0 (`make build` does)")
 	}
 	unlock, err := lock(ctx, filepath.Join(j.cache, "binary.lock"))
@@ -253,7 +253,7 @@ func static(path, arch string) error {
 	if err != nil {
 		return fmt.Errorf("not a Linux binary: %w", err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	machines := map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}
 	if m, ok := machines[arch]; ok && f.Machine != m {
 		return fmt.Errorf("it is for %s, the engine for %s", f.Machine, arch)

@@ -84,7 +84,7 @@ func (env *Env) diagnose(ctx context.Context, clean bool) (diagnosis, error) {
 	if err != nil {
 		return d, err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	l, err := local.New(local.Config{Names: local.Names(2), Ports: env.localPorts(), Dir: dir, Framed: true, Command: self})
 	if err != nil {
 		reasons[onLocal] = err.Error()
