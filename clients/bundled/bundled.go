@@ -102,7 +102,8 @@ type answer struct {
 
 // do makes one attempt at one operation.
 func (c *Client) do(ctx context.Context, op string, q request) (answer, error) {
-	q.Timeout = c.limit
+	// The node gives up before the client does, so that what it has to say arrives.
+	q.Timeout = c.limit * 4 / 5
 	body, err := json.Marshal(q)
 	if err != nil {
 		return answer{}, history.Definite(fmt.Errorf("raft: %s: %w", op, err))

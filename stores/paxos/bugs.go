@@ -52,7 +52,7 @@ func Catalogue() []BugInfo {
 		reg("forget-promise", BugForgetPromise, "partition,kill",
 			"An acceptor doesn't keep its promises: it goes on accepting lower ballots.",
 			"Lamport 2001, P1a: an acceptor accepts a proposal n only if it has not responded to a prepare request with a greater number."),
-		reg("forget-accepted", BugForgetAccepted, "kill",
+		reg("forget-accepted", BugForgetAccepted, "restart:all",
 			"An acceptor saves its promises and not what it accepted: after a restart the value is gone.",
 			"Lamport 2001, §2.5: an acceptor must remember the highest-numbered proposal that it has ever accepted, even if it fails and is restarted."),
 		reg("reuse-ballot", BugReuseBallot, "partition,kill",

@@ -159,7 +159,7 @@ func commitBugs() []BugInfo {
 			Name: "restart-applies-log", bug: BugRestartApplies,
 			Doc:      "A node that starts takes its whole log as committed.",
 			Rule:     "Raft figure 2: commitIndex is volatile, initialized to 0, and learnt from the leader.",
-			Workload: "register", Nemesis: "partition,kill", Expects: diverged(),
+			Workload: "register", Nemesis: "restart:leader,partition", Options: []string{"restart.interval=500ms", "partition.interval=700ms"}, Expects: diverged(),
 		},
 	}
 }
@@ -217,7 +217,7 @@ func logBugs() []BugInfo {
 			Name: "snapshot-loses-sessions", kv: kv.BugSessionsLost,
 			Doc:      "A snapshot doesn't hold the clients' sessions: a retry that follows is taken for new. (Switches on that nodes send commands again under sessions of their own.)",
 			Rule:     "Diss. §6.3: the sessions are part of the state machine, and of its snapshots.",
-			Workload: "register", Nemesis: "partition,kill",
+			Workload: "register", Nemesis: "restart:leader,loss:all", Options: []string{"loss.for=8s", "loss.p=0.2", "restart.interval=700ms"},
 			Expects: []string{"stale-read", "lost-write", "aborted-read", "nonlinearizable"},
 		},
 	}

@@ -29,7 +29,7 @@ func drawShape(a asked) (asked, error) {
 	concurrency := pick(rng, "5", "8", "10", "10", "15")
 	keys := pick(rng, 1, 3, 5, 10)
 	interval := pick(rng, time.Second, 2*time.Second, 3*time.Second, 4*time.Second)
-	rate := pick(rng, 30.0, 60, 60, 80, 120)
+	rate := pick(rng, 20.0, 40, 60, 60, 80)
 	faults := drawFaults(rng)
 	if strings.Contains(faults, "clock:drift") && !a.given("nemesis") && a.bug == "" && !givesOption(a, "clock.rate") {
 		a.opts = append(slices.Clone(a.opts), "clock.rate=1.03") // more is outside the failure model
