@@ -70,7 +70,7 @@ const (
 )
 
 // Cluster is a cluster in containers. It is a cluster.Cluster with the powers
-// Killer, Pauser, Observer, Network, Shaper, Meter and Logs.
+// Killer, Pauser, Observer, Network, Shaper, Meter, Clocks, Disks and Logs.
 type Cluster struct {
 	cfg   Config
 	owner Owner

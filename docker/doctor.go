@@ -71,10 +71,7 @@ func kernel(ctx context.Context, c *Cluster, host, arch string) map[string]strin
 	if err != nil {
 		return map[string]string{"agent": err.Error()}
 	}
-	k["clock"] = ""
-	if arch != "amd64" {
-		k["clock"] = "clocks are skewed on amd64 only"
-	}
+	k["clock"] = clockReason(arch)
 	k["fuse"] = "the engine runs elsewhere: not known"
 	if strings.HasPrefix(host, "unix://") && runtime.GOOS == "linux" {
 		k["fuse"] = ""

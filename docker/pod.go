@@ -36,6 +36,8 @@ type pod struct {
 	wire  *wire
 	udp   *net.UDPConn // to the agent's datagram port; clients' links are measured over it
 
+	clocks clocks
+
 	mu     sync.Mutex // one change of the processes at a time
 	names  []string   // of the system's containers, the first is the main one
 	system map[string]string

@@ -57,8 +57,16 @@ func (c *Cluster) Kill(ctx context.Context, node string) error {
 	})
 }
 
-// Start starts the node's processes again, with their data.
+// Start starts the node's processes again, with their data and their clocks as they
+// are to be.
 func (c *Cluster) Start(ctx context.Context, node string) error {
+	if err := c.startAll(ctx, node); err != nil {
+		return err
+	}
+	return c.againClocks(ctx, node)
+}
+
+func (c *Cluster) startAll(ctx context.Context, node string) error {
 	return c.each(ctx, node, "start", func(id string, s *container.State) (err error) {
 		if s.Running {
 			return nil

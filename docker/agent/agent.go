@@ -87,6 +87,11 @@ func (a *Agent) serve(ctx context.Context, in io.Reader, out io.Writer) error {
 		}
 		failed <- s.Err()
 	}()
+	to := &answers{out: out}
+	var forwarded sync.WaitGroup // they may take long, so the next request does not wait
+	defer forwarded.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	for {
 		select {
 		case <-ctx.Done():
@@ -94,11 +99,12 @@ func (a *Agent) serve(ctx context.Context, in io.Reader, out io.Writer) error {
 		case err := <-failed:
 			return err
 		case line := <-lines:
-			b, err := json.Marshal(a.answer(line))
-			if err != nil {
-				return err
+			var q Request
+			if json.Unmarshal(line, &q) == nil && q.Op == OpForward {
+				forwarded.Go(func() { _ = to.write(pass(ctx, q)) })
+				continue
 			}
-			if _, err := out.Write(append(b, '\n')); err != nil {
+			if err := to.write(a.answer(line)); err != nil {
 				return err
 			}
 		}

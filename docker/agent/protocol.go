@@ -6,6 +6,7 @@
 package agent
 
 import (
+	"encoding/json"
 	"time"
 
 	"github.com/faultline-dev/faultline/cluster"
@@ -27,6 +28,7 @@ const (
 	OpSend     = "send"     // send Probes marked Token to each of Addrs
 	OpCount    = "count"    // what marked Token came from whom
 	OpFeatures = "features" // what this kernel can do
+	OpForward  = "forward"  // hand Body on to the process beside the agent that serves ID
 )
 
 // Request is one line to the agent. Its answer carries the same N.
@@ -42,6 +44,8 @@ type Request struct {
 	// Probes are what OpSend sends to each of Addrs.
 	Probes cluster.Probes `json:"probes,omitzero"`
 	Shape  Shape          `json:"shape,omitzero"`
+	// Body is for the process that OpForward names by ID, a SideName.
+	Body json.RawMessage `json:"body,omitempty"`
 }
 
 // Shape is how a link is degraded.
@@ -61,6 +65,8 @@ type Response struct {
 	Counts map[string]cluster.Quality `json:"counts,omitempty"`
 	// Features maps what was probed to "" or the reason why it cannot be done.
 	Features map[string]string `json:"features,omitempty"`
+	// Body is what the other process answered.
+	Body json.RawMessage `json:"body,omitempty"`
 }
 
 // The features that OpFeatures probes.

@@ -5,12 +5,13 @@ import (
 
 	"github.com/faultline-dev/faultline/docker"
 	"github.com/faultline-dev/faultline/docker/agent"
+	"github.com/faultline-dev/faultline/docker/clock"
 	"github.com/faultline-dev/faultline/internal/exit"
 )
 
 // newAgentCmd is what runs in the container that owns a node's network.
 func newAgentCmd(env *Env) *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "agent",
 		Short: "The network agent inside a node's container",
 		Long: `The network agent owns a node's network namespace in the container world. It
@@ -20,6 +21,27 @@ input ends it heals everything and exits. faultline starts it itself.`,
 		Hidden: true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := agent.Run(cmd.Context(), env.Stdin, env.Stdout); err != nil {
+				return exit.Brokenf("%w", err)
+			}
+			return nil
+		},
+	}
+	cmd.AddCommand(newClockCmd())
+	return cmd
+}
+
+// newClockCmd is what runs in a container beside a node's, to set its clocks.
+func newClockCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:   "clock ADDRESS",
+		Short: "Set the clocks of the other processes in this process namespace",
+		Long: `The hand of a clock runs in the process namespace of a node's container and
+patches its processes, so that they see another time than the machine's. It takes
+requests from the node's agent. faultline starts it itself.`,
+		Hidden: true,
+		Args:   cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := clock.Run(cmd.Context(), args[0]); err != nil {
 				return exit.Brokenf("%w", err)
 			}
 			return nil
