@@ -153,6 +153,12 @@ type Clocks interface {
 	Offsets(ctx context.Context, nodes []string) (map[string]time.Duration, error)
 }
 
+// ClockRefuser is a world with the power Clocks that may lack it on some machines.
+type ClockRefuser interface {
+	// ClockFaults says why clocks cannot be set, or nil.
+	ClockFaults() error
+}
+
 // DiskFault is a way in which a disk fails.
 type DiskFault string
 

@@ -26,7 +26,10 @@ const (
 	handPause   = 10 * time.Millisecond
 )
 
-var _ cluster.Clocks = (*Cluster)(nil)
+var (
+	_ cluster.Clocks       = (*Cluster)(nil)
+	_ cluster.ClockRefuser = (*Cluster)(nil)
+)
 
 // clocks are those of a node's containers. Each has a hand: a container in its
 // process namespace, started when it is first needed, which patches the processes.
@@ -35,6 +38,16 @@ type clocks struct {
 	mu    sync.Mutex
 	skew  *clock.Skew       // nil before the first
 	hands map[string]string // container ids, by the name of the container
+}
+
+// ClockFaults says why the engine's machine cannot have wrong clocks, or nil.
+func (c *Cluster) ClockFaults() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if why := clockReason(c.arch); why != "" {
+		return errors.New("docker: " + why)
+	}
+	return nil
 }
 
 // Skew makes the clocks of all processes of the node wrong, those too that start

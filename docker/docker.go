@@ -78,6 +78,7 @@ type Cluster struct {
 	mu      sync.Mutex // guards what Up and Down change
 	engine  *client.Client
 	self    string        // faultline's own image
+	arch    string        // the engine's machine
 	specs   []cluster.Pod // with images resolved, nil before prepare
 	up      bool
 	nodes   []cluster.Node
@@ -142,6 +143,11 @@ func (c *Cluster) prepare(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	v, err := c.engine.ServerVersion(ctx, client.ServerVersionOptions{})
+	if err != nil {
+		return noEngine(err)
+	}
+	c.arch = v.Arch
 	swept, err := Sweep(ctx, c.engine)
 	if err != nil {
 		c.cfg.Progress("what dead runs left could not be removed: " + err.Error())

@@ -48,6 +48,9 @@ func needs(c cluster.Cluster, _ string, _ options.Values) error {
 	if _, ok := c.(cluster.Clocks); !ok {
 		return cluster.Missing(c, "set clocks")
 	}
+	if r, ok := c.(cluster.ClockRefuser); ok {
+		return r.ClockFaults()
+	}
 	return nil
 }
 
