@@ -1,6 +1,7 @@
 package suites
 
 import (
+	"bytes"
 	"embed"
 	"fmt"
 	"os"
@@ -30,9 +31,8 @@ func Names() []string {
 func Open(path string) (Suite, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		if b, e := embedded.Open(path + ".yaml"); e == nil {
-			defer b.Close()
-			return Read(b, path+".yaml")
+		if b, e := embedded.ReadFile(path + ".yaml"); e == nil {
+			return Read(bytes.NewReader(b), path+".yaml")
 		}
 		return Suite{}, fmt.Errorf("%w; expected a file, or one of the suites that come along: %s", err, strings.Join(Names(), ", "))
 	}

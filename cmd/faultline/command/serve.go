@@ -65,12 +65,12 @@ func recheck(ctx context.Context, run *reports.Folder, modelName, engine string)
 	return j.results()
 }
 
-func serveRuns(ctx context.Context, env *Env, dir, address string, o serve.Options) error {
+func serveRuns(ctx context.Context, env *Env, dir, address string, o serve.Options) (err error) {
 	s, err := serve.New(dir, o)
 	if err != nil {
 		return &exit.Error{Code: exit.Usage, Err: err}
 	}
-	defer s.Close()
+	defer func() { err = errors.Join(err, s.Close()) }()
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, "tcp", address)
 	if err != nil {

@@ -177,7 +177,7 @@ func listRuns(env *Env, all []suites.Suite) error {
 }
 
 // runSuite runs one suite and prints its end.
-func runSuite(ctx context.Context, env *Env, f *suiteFlags, s suites.Suite) (suites.Summary, error) {
+func runSuite(ctx context.Context, env *Env, f *suiteFlags, s suites.Suite) (m suites.Summary, err error) {
 	begun := time.Now()
 	seed := f.base
 	if f.seed == "" && s.Seed != 0 {
@@ -187,7 +187,9 @@ func runSuite(ctx context.Context, env *Env, f *suiteFlags, s suites.Suite) (sui
 	if err != nil {
 		return suites.Summary{}, &exit.Error{Code: exit.Usage, Err: err}
 	}
-	defer j.Close()
+	defer func() {
+		err = errors.Join(err, j.Close())
+	}()
 	loud := !f.quiet && !f.json
 	if loud {
 		fmt.Fprintf(env.Stderr, "seed %d: suite %s, %d runs\n", j.Seed, s.Name, s.Runs())
@@ -206,7 +208,7 @@ func runSuite(ctx context.Context, env *Env, f *suiteFlags, s suites.Suite) (sui
 			}
 		},
 	})
-	m := suites.Sum(s, outcomes)
+	m = suites.Sum(s, outcomes)
 	m.Seed, m.Took = j.Seed, time.Since(begun).Round(time.Second)
 	m.Link = func(folder string) string { return "../" + filepath.Base(folder) }
 	page := filepath.Join(j.Dir, suites.PageFile)
