@@ -53,6 +53,9 @@ type Instance struct {
 	Pure func(f string) bool
 	// Checkers judge the history.
 	Checkers []checker.Checker
+	// Online, where it is not nil, judges events while they happen, in their order
+	// and from one task; its error is the first violation.
+	Online func(history.Op) error
 	// Measures measure it beside the verdict, where a report is written.
 	Measures []checker.Checker
 	// Model is the name under which `faultline check --model` judges the same.

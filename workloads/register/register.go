@@ -81,10 +81,22 @@ func build(p workloads.Params) (*workloads.Instance, error) {
 		Checkers: []checker.Checker{linear.New(linear.Options{
 			Model: model.CASRegister(), Timeout: p.Budget.Time, Memory: p.Budget.Memory,
 		})},
+		Online:    online(),
 		Measures:  []checker.Checker{ladder.New(ladder.Options{Timeout: p.Budget.Time, Memory: p.Budget.Memory})},
 		Model:     "cas-register",
 		Sometimes: sometimes,
 	}, nil
+}
+
+// online judges the registers while the run goes on.
+func online() func(history.Op) error {
+	stream := linear.NewStream(0)
+	return func(op history.Op) error {
+		if a := stream.Add(op); a != nil {
+			return fmt.Errorf("%s on %s", a.Name, a.Key)
+		}
+		return nil
+	}
 }
 
 // finalTries bounds how often a final read is tried again.

@@ -46,6 +46,7 @@ type planned struct {
 	specs    []nemesis.Spec
 	plan     nemesis.Plan
 	runs     string
+	online   bool // judged while it goes on
 	budget   checker.Budget
 	progress io.Writer
 	// clockBound is how far apart the workload lets the nodes' clocks be.
@@ -81,7 +82,11 @@ func prepare(env *Env, a asked) (*planned, error) {
 		return nil, err
 	}
 	// The workload says now what it lacks, not when the cluster is up.
-	_, err := p.instance()
+	w, err := p.instance()
+	if err == nil && a.online && w.Online == nil {
+		err = exit.Usagef("--online: the workload %s cannot be judged while it runs; leave it away", p.workload.Name)
+	}
+	p.online = a.online
 	return p, err
 }
 
@@ -361,6 +366,9 @@ func (p *planned) test(c cluster.Cluster, workload *workloads.Instance) faultlin
 		Concurrency: rec.Concurrency, Time: rec.Time, Rate: rec.Rate, Seed: rec.Seed,
 		OpTimeout: own.Duration("timeout"), Power: powerOptions(own),
 		CheckTimeout: rec.Check.Timeout, Reproduce: p.reproduce(),
+	}
+	if p.online {
+		t.Stream = workload.Online
 	}
 	if p.script != nil {
 		t.Rate = 0 // the operations have their times
