@@ -28,6 +28,9 @@ type Client struct {
 	weak   bool // reads are answered by the member alone
 	limit  time.Duration
 	closed sync.Once
+
+	guarded bool  // writes under a lock demand that it is held
+	lease   lease // of its locks
 }
 
 // errRedial is what the driver is told when it wants to connect again.
@@ -39,7 +42,7 @@ var errRedial = errors.New("the connection is lost")
 func Open(ctx context.Context, t clients.Target) (*Client, error) {
 	addr := t.Node.Ports[clientPort]
 	reads := t.Options.String("reads")
-	c := &Client{weak: reads == serializable || reads == "local", limit: t.Timeout}
+	c := &Client{weak: reads == serializable || reads == "local", limit: t.Timeout, guarded: t.Options.String("recipe") == recipeGuarded}
 	var dialed atomic.Bool
 	var err error
 	c.driver, err = clientv3.New(clientv3.Config{
@@ -91,7 +94,14 @@ func handshake(ctx context.Context, conn *grpc.ClientConn) error {
 
 // Close implements clients.Client.
 func (c *Client) Close() (err error) {
-	c.closed.Do(func() { err = c.driver.Close() })
+	c.closed.Do(func() {
+		c.lease.mu.Lock()
+		if c.lease.stop != nil {
+			c.lease.stop()
+		}
+		c.lease.mu.Unlock()
+		err = c.driver.Close()
+	})
 	return err
 }
 
@@ -133,12 +143,17 @@ const backOff = 100 * time.Millisecond
 
 // Read implements the register workload's store.
 func (c *Client) Read(ctx context.Context, key string) (history.Reply, error) {
+	return c.get(ctx, key, c.weak)
+}
+
+// get reads a key from a quorum, or from the member alone.
+func (c *Client) get(ctx context.Context, key string, weak bool) (history.Reply, error) {
 	var opts []clientv3.OpOption
-	if c.weak {
+	if weak {
 		opts = append(opts, clientv3.WithSerializable())
 	}
 	var r *clientv3.GetResponse
-	err := c.do(ctx, !c.weak, func(ctx context.Context) (err error) {
+	err := c.do(ctx, !weak, func(ctx context.Context) (err error) {
 		r, err = c.driver.Get(ctx, key, opts...)
 		return err
 	})

@@ -58,6 +58,7 @@ func System() clients.System {
 				Name: "reads", Kind: options.String, Default: linearizable, Values: []string{linearizable, serializable, "local"},
 				Doc: "linearizable asks a quorum; serializable, or local, answers from what the member has applied, which may be old",
 			},
+			recipeOption(),
 			{Name: "heartbeat", Kind: options.Duration, Default: "50ms", Min: "10ms", Max: "1s", Doc: "etcd's --heartbeat-interval"},
 			{Name: "election", Kind: options.Duration, Default: "500ms", Min: "50ms", Max: "50s", Doc: "etcd's --election-timeout"},
 		},

@@ -146,6 +146,8 @@ type Client struct {
 	read   *conn
 	shards *shards
 	closed sync.Once
+	// masters are those of Redlock, or nil.
+	masters *masters
 }
 
 // Open finds the servers for the target's node and connects to them.
@@ -157,6 +159,9 @@ func Open(ctx context.Context, t clients.Target) (*Client, error) {
 	if t.Options.String("mode") == clustered {
 		c.shards, err = openShards(ctx, t)
 		return c, err
+	}
+	if t.Options.String("recipe") == redlock {
+		return c.openRedlock(ctx, t)
 	}
 	primary, err := primaryFor(ctx, t)
 	if err != nil {
@@ -172,6 +177,17 @@ func Open(ctx context.Context, t clients.Target) (*Client, error) {
 			return nil, err
 		}
 	}
+	return c, nil
+}
+
+// openRedlock connects to the masters, of which the first has the guarded data.
+func (c *Client) openRedlock(ctx context.Context, t clients.Target) (*Client, error) {
+	var err error
+	if c.masters, err = openMasters(ctx, t); err != nil {
+		return nil, err
+	}
+	c.write = c.masters.conns[0]
+	c.read = c.write
 	return c, nil
 }
 
@@ -208,6 +224,10 @@ func named(t clients.Target, host string) (cluster.Node, error) {
 // Close implements clients.Client.
 func (c *Client) Close() error {
 	c.closed.Do(func() {
+		if c.masters != nil {
+			c.masters.close()
+			return
+		}
 		if c.shards != nil {
 			c.shards.close()
 			return

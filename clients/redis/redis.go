@@ -67,6 +67,7 @@ func System() clients.System {
 				Name: "reads", Kind: options.String, Default: "primary", Values: []string{"primary", replicaReads},
 				Doc: "primary reads where writes go, replica at the client's own node (replicated and sentinel)",
 			},
+			recipeOption(),
 			{Name: "wait", Kind: options.Int, Default: "0", Min: "0", Max: "8", Doc: "how many replicas must acknowledge a write (WAIT)"},
 			{
 				Name: "fsync", Kind: options.String, Default: "everysec", Values: []string{"always", "everysec", "no"},
@@ -109,6 +110,9 @@ func check(o options.Values) error {
 	mode := o.String("mode")
 	if o.String("reads") == replicaReads && mode != replicated && mode != sentinel {
 		return fmt.Errorf("redis: reads=replica needs mode=replicated or mode=sentinel, not mode=%s", mode)
+	}
+	if o.String("recipe") == redlock && mode != independent {
+		return fmt.Errorf("redis: recipe=redlock needs mode=independent, not mode=%s", mode)
 	}
 	if o.Int("wait") > 0 && (mode == single || mode == independent) {
 		return fmt.Errorf("redis: wait=%d needs replicas, which mode=%s has not", o.Int("wait"), mode)

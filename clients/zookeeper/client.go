@@ -25,6 +25,7 @@ type Client struct {
 	conn   *watched
 	sync   bool // reads catch up with the leader first
 	limit  time.Duration
+	recipe string        // of locks
 	done   chan struct{} // the driver has ended
 	closed sync.Once
 }
@@ -32,7 +33,19 @@ type Client struct {
 // watched is a connection that knows whether it was lost.
 type watched struct {
 	net.Conn
-	lost atomic.Bool
+	lost   atomic.Bool
+	frozen atomic.Bool // nothing is sent, heartbeats neither
+}
+
+// thawPoll is how soon a frozen connection goes on.
+const thawPoll = 5 * time.Millisecond
+
+// Write implements net.Conn.
+func (w *watched) Write(b []byte) (int, error) {
+	for w.frozen.Load() && !w.lost.Load() {
+		time.Sleep(thawPoll)
+	}
+	return w.Conn.Write(b)
 }
 
 // Close implements net.Conn.
@@ -64,7 +77,7 @@ func Open(ctx context.Context, t clients.Target) (*Client, error) {
 	}
 	c := &Client{
 		conn: &watched{Conn: raw}, sync: t.Options.String("reads") == readSync,
-		limit: t.Timeout, done: make(chan struct{}),
+		limit: t.Timeout, recipe: t.Options.String("recipe"), done: make(chan struct{}),
 	}
 	var dialed atomic.Bool
 	session := t.Options.Duration("session")

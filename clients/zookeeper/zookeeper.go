@@ -57,6 +57,7 @@ func System() clients.System {
 				Name: "reads", Kind: options.String, Default: readLocal, Values: []string{readLocal, readSync},
 				Doc: "local answers from what the server has applied, which may be old; sync asks it to catch up with the leader first",
 			},
+			recipeOption(),
 			{Name: "session", Kind: options.Duration, Default: "4s", Min: "1s", Max: "60s", Doc: "time-out of a session, 2 to 20 ticks"},
 			{Name: "tick", Kind: options.Duration, Default: "500ms", Min: "100ms", Max: "10s", Doc: "ZooKeeper's tickTime"},
 		},

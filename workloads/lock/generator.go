@@ -144,7 +144,7 @@ func (l locks) acquired(c generator.Context, h holder, e history.Op) holder {
 	if e.Type != history.OK {
 		// Others hold it: come back when it may be free.
 		rivals := max(1, c.Workers/max(1, l.keys))
-		h.stage, h.after = idle, c.Now+l.hold/8+l.part(c, l.hold/4*time.Duration(rivals))
+		h.stage, h.after = idle, c.Now+l.hold/16+l.part(c, l.hold/6*time.Duration(rivals))
 		return h
 	}
 	h.stage, h.left = holding, l.updates
@@ -156,7 +156,12 @@ func (l locks) acquired(c generator.Context, h holder, e history.Op) holder {
 	if lease, ok := v["lease_ns"].(int64); ok && lease > 0 {
 		h.deadline = h.asked + time.Duration(lease)
 	}
-	h.end = c.Now + l.part(c, l.hold)
+	// Many holds are short, so that there are many, and some are as long as allowed.
+	longest := l.hold
+	if c.Rand.IntN(2) == 0 {
+		longest /= 8
+	}
+	h.end = c.Now + l.part(c, longest)
 	h.after = c.Now + l.part(c, h.end-c.Now)
 	return h
 }

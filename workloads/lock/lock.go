@@ -53,6 +53,13 @@ type Watcher interface {
 	Held(key, owner string, token int64) bool
 }
 
+// Freezer is a Locker whose client does something by itself, such as keeping its
+// session alive, which must stand still when the client's process does.
+type Freezer interface {
+	Freeze()
+	Thaw()
+}
+
 // Leaser is a Locker whose leases are not of any length.
 type Leaser interface {
 	// LockTTL is the lease that the system can be asked for which comes closest.
@@ -134,7 +141,7 @@ func (r recipe) perform(ctx context.Context, client any, op history.Op) (history
 		}
 		return l.Acquire(ctx, op.Key, owner, time.Duration(ttl))
 	case lock.Release:
-		ctx = workloads.Stall(ctx)
+		ctx = stall(ctx, l)
 		reply, err := l.Release(ctx, op.Key, owner, token)
 		reply.Value = op.Value
 		return reply, err
@@ -144,6 +151,15 @@ func (r recipe) perform(ctx context.Context, client any, op history.Op) (history
 		return history.Reply{Value: op.Value}, nil
 	}
 	return history.Reply{}, history.Definite(fmt.Errorf("lock: unknown operation %q", op.F))
+}
+
+// stall stands where a stalled client would stand still, all of it.
+func stall(ctx context.Context, l Locker) context.Context {
+	if f, ok := l.(Freezer); ok {
+		f.Freeze()
+		defer f.Thaw()
+	}
+	return workloads.Stall(ctx)
 }
 
 var errLost = errors.New("lock: the holder learnt that it is not the holder any more")
@@ -157,7 +173,7 @@ func (r recipe) update(ctx context.Context, l Locker, key, owner string, token i
 	if err != nil {
 		return history.Reply{}, history.Definite(fmt.Errorf("nothing was written: %w", err))
 	}
-	ctx = workloads.Stall(ctx)
+	ctx = stall(ctx, l)
 	reply, err := l.Store(ctx, key, value, owner, token)
 	reply.Value = map[string]any{"owner": owner, "token": token, "read": old.Value, "wrote": value}
 	return reply, err

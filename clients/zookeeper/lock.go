@@ -1,0 +1,180 @@
+package zookeeper
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/go-zookeeper/zk"
+
+	"github.com/faultline-dev/faultline/history"
+	"github.com/faultline-dev/faultline/options"
+)
+
+// The lock recipes. All end with the session.
+const (
+	ephemeral  = "ephemeral"  // a node that only one can create
+	sequential = "sequential" // the lowest of numbered nodes, as in ZooKeeper's own recipe
+	naive      = "naive"      // as tutorials write it: any error counts as success
+)
+
+func recipeOption() options.Option {
+	return options.Option{
+		Name: "recipe", Kind: options.String, Default: sequential, Values: []string{ephemeral, sequential, naive},
+		Doc: "of locks: ephemeral is a node that only one can create, sequential the lowest of numbered nodes, naive takes any error for success",
+	}
+}
+
+// LockPromise says what users of these recipes believe.
+func (*Client) LockPromise(options.Values) (promise string, clocks time.Duration) {
+	return "exclusion", 0
+}
+
+// LockTTL is the session's time-out: locks end with it.
+func (*Client) LockTTL(o options.Values, _ time.Duration) time.Duration {
+	return o.Duration("session")
+}
+
+// Held says whether the session is still connected, as far as the client knows.
+func (c *Client) Held(string, string, int64) bool { return !c.conn.lost.Load() }
+
+// Freeze keeps the client from sending anything, heartbeats too, as if its process
+// stood still; Thaw lets it go on.
+func (c *Client) Freeze() { c.conn.frozen.Store(true) }
+
+// Thaw undoes Freeze.
+func (c *Client) Thaw() { c.conn.frozen.Store(false) }
+
+// errHeld says that somebody else holds the lock, errGone that the owner does not.
+var (
+	errHeld = errors.New("zookeeper: somebody else holds the lock")
+	errGone = errors.New("zookeeper: the lock is not held any more")
+)
+
+func lockPath(key string) string { return path(key + "~lock") }
+
+// prefix begins the names of numbered nodes.
+const prefix = "n-"
+
+// everybody may do anything with a node.
+func everybody() []zk.ACL { return zk.WorldACL(zk.PermAll) }
+
+// Acquire tries to take the lock.
+func (c *Client) Acquire(ctx context.Context, key, owner string, _ time.Duration) (history.Reply, error) {
+	token := int64(0)
+	err := c.do(ctx, func() (err error) {
+		switch c.recipe {
+		case sequential:
+			token, err = c.queue(key)
+		case naive:
+			_, _ = c.driver.Create(lockPath(key), []byte(owner), zk.FlagEphemeral, everybody())
+		default:
+			_, err = c.driver.Create(lockPath(key), []byte(owner), zk.FlagEphemeral, everybody())
+		}
+		return err
+	})
+	switch {
+	case errors.Is(err, errHeld):
+		return history.Reply{}, history.Definite(err)
+	case err != nil:
+		return history.Reply{}, err
+	}
+	v := map[string]any{"owner": fmt.Sprintf("%x/%s", uint64(c.driver.SessionID()), owner)} //nolint:gosec // a name
+	if token > 0 {
+		v["token"] = token
+	}
+	return history.Reply{Value: v}, nil
+}
+
+// queue creates a numbered node, and removes it again if it is not the lowest. The
+// token is the number of the transaction that created it.
+func (c *Client) queue(key string) (token int64, err error) {
+	parent := lockPath(key)
+	if _, err := c.driver.Create(parent, nil, 0, everybody()); err != nil && !errors.Is(err, zk.ErrNodeExists) {
+		return 0, err
+	}
+	mine, err := c.driver.Create(parent+"/"+prefix, nil, zk.FlagEphemeral|zk.FlagSequence, everybody())
+	if err != nil {
+		return 0, err
+	}
+	name := mine[strings.LastIndexByte(mine, '/')+1:]
+	all, _, err := c.driver.Children(parent)
+	if err != nil {
+		return 0, unknown(err)
+	}
+	if slices.Min(append(all, name)) == name {
+		if n, err := strconv.ParseInt(strings.TrimPrefix(name, prefix), 10, 64); err == nil {
+			return n + 1, nil
+		}
+		return 0, nil
+	}
+	if err := c.driver.Delete(mine, anyVersion); err != nil {
+		return 0, unknown(err)
+	}
+	return 0, errHeld
+}
+
+// unknown keeps an error that comes after an effect from being taken for a refusal.
+func unknown(err error) error {
+	return fmt.Errorf("after the node was created: %s", err.Error()) //nolint:errorlint // its fate is another
+}
+
+// Release gives the lock back: it deletes the session's own node, or, in the naive
+// recipe, whatever is there.
+func (c *Client) Release(ctx context.Context, key, _ string, token int64) (history.Reply, error) {
+	gone := false
+	err := c.do(ctx, func() error {
+		node := lockPath(key)
+		switch c.recipe {
+		case sequential:
+			node += "/" + prefix + fmt.Sprintf("%010d", token-1)
+		case ephemeral:
+			ok, stat, err := c.driver.Exists(node)
+			if err != nil {
+				return err
+			}
+			if gone = !ok || stat.EphemeralOwner != c.driver.SessionID(); gone {
+				return nil
+			}
+		}
+		err := c.driver.Delete(node, anyVersion)
+		if gone = errors.Is(err, zk.ErrNoNode); gone {
+			return nil
+		}
+		return err
+	})
+	if err == nil && gone {
+		return history.Reply{Observed: &history.Seen{}}, history.Definite(errGone)
+	}
+	return history.Reply{}, err
+}
+
+// Load reads what the lock guards, after catching up with the leader.
+func (c *Client) Load(ctx context.Context, key string) (history.Reply, error) {
+	var r history.Reply
+	err := c.do(ctx, func() error {
+		if _, err := c.driver.Sync("/"); err != nil {
+			return err
+		}
+		b, stat, err := c.driver.Get(path(key + "~data"))
+		if errors.Is(err, zk.ErrNoNode) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		r.Version = stat.Mzxid
+		r.Value, err = decode(b)
+		return err
+	})
+	return r, err
+}
+
+// Store writes what the lock guards.
+func (c *Client) Store(ctx context.Context, key string, value any, _ string, _ int64) (history.Reply, error) {
+	return c.Write(ctx, key+"~data", value)
+}
