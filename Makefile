@@ -43,6 +43,7 @@ soak-sim: ## 10,000 seeds of each correct store under every fault of the failure
 
 bench: ## benchmarks against peers in the same process, with ratios
 	$(GO) test -run '^$$' -bench . -benchtime 1x ./history ./generator ./checker/... .
+	$(GO) run ./internal/bench
 
 fuzz: ## fuzz the readers for a minute each
 	$(GO) test -run '^$$' -fuzz FuzzRead -fuzztime 60s ./history

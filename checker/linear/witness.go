@@ -528,6 +528,21 @@ func (e *explainer) minimise(ops []int32) []int32 {
 
 // shrinkWitness is minimise for any register history.
 func shrinkWitness(v view, spec model.Spec, ops []int32, written func(history.Value) bool) []int32 {
+	for size := len(ops) / 2; size > 1; size /= 2 { // large steps first
+		for from := 0; from+size <= len(ops); {
+			rest := ops
+			for _, i := range ops[from : from+size] {
+				if slices.Contains(rest, i) {
+					rest = without(v.h, rest, i)
+				}
+			}
+			if bad, err := violates(v.only(rest), spec, written); len(rest) > 0 && err == nil && bad {
+				ops = rest
+				continue
+			}
+			from += size
+		}
+	}
 	for changed := true; changed; {
 		changed = false
 		for _, i := range slices.Clone(ops) {

@@ -106,7 +106,7 @@ func measure(name string, r row, limit time.Duration) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	res, took := best(h, linear.Options{Model: spec, Engine: r.engine, Timeout: time.Minute, Workers: 1})
+	res, took := best(h, linear.Options{Model: spec, Engine: r.engine, Timeout: time.Minute})
 	sorted := yardstick(r.Ops)
 	them, ratio := "", ""
 	if r.porcupine {
