@@ -207,11 +207,13 @@
       const began = now(), { d, m, filter } = this, n = d.n;
       if (this.grouped !== this.rows) { this.row = this.group(); this.grouped = this.rows; }
       const keyPass = this.keyMask(), procs = this.processes();
-      const fPass = filter.f, nodePass = filter.node, typePass = filter.type, row = this.row;
+      const bits = (list) => Uint8Array.from(list, Number), row = this.row;
+      const fPass = bits(filter.f), nodePass = bits(filter.node), typePass = bits(filter.type), keys = keyPass && bits(keyPass);
+      const { f, type, node, key, proc } = d;
       const count = new Int32Array(this.names.length + 1), pass = new Uint8Array(n);
       let total = 0;
       for (let i = 0; i < n; i++) {
-        if (fPass[d.f[i]] && typePass[d.type[i]] && nodePass[d.node[i]] && (keyPass === null || keyPass[d.key[i]]) && (procs === null || this.inProcs(procs, d.proc[i]))) {
+        if ((fPass[f[i]] & typePass[type[i]] & nodePass[node[i]]) && (keys === null || keys[key[i]]) && (procs === null || this.inProcs(procs, proc[i]))) {
           pass[i] = 1;
           count[row[i]]++;
           total++;
@@ -227,15 +229,15 @@
       }
       this.start = start;
       const at = start.slice(), op = new Int32Array(total), inv = new Float64Array(total), end = new Float64Array(total), cls = new Uint8Array(total);
-      this.slow = new Float64Array(this.lanes.length);
+      const slow = this.slow = new Float64Array(this.lanes.length), next = Int32Array.from(at), begun = d.inv, done = d.done, last = this.end;
       for (let i = 0; i < n; i++) {
         if (!pass[i]) continue;
-        const l = lane[row[i]], x = at[l]++;
+        const l = lane[row[i]], x = next[l]++, a = begun[i], b = done[i] < last ? done[i] : last;
         op[x] = i;
-        inv[x] = d.inv[i];
-        end[x] = Math.min(d.done[i], this.end);
-        cls[x] = d.type[i];
-        if (end[x] - inv[x] > this.slow[l]) this.slow[l] = end[x] - inv[x];
+        inv[x] = a;
+        end[x] = b;
+        cls[x] = type[i];
+        if (b - a > slow[l]) slow[l] = b - a;
       }
       Object.assign(this, { op, sinv: inv, send: end, cls, total });
       this.binned = null;
