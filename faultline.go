@@ -65,6 +65,8 @@ type Test struct {
 	Progress func(Snapshot)
 	// Reproduce is the command that does the same again, for the reports.
 	Reproduce string
+	// Began is told the runtime's time at which the history begins; nil for nobody.
+	Began func(start time.Duration)
 	// Stream sees every recorded event in order while the run goes on; an error
 	// from it ends the main phase. Nil for nobody.
 	Stream func(history.Op) error

@@ -145,6 +145,9 @@ func (r *run) record(ctx context.Context) (err error) {
 	}
 	defer file.Close()
 	start := r.Runtime.Now()
+	if r.Began != nil {
+		r.Began(start)
+	}
 	clock := func() time.Duration { return r.Runtime.Now() - start }
 	if r.Folder != nil {
 		r.Record.Started = r.Record.Started.Add(start) // the wall clock at the history's zero

@@ -65,6 +65,7 @@ type page struct {
 	Staleness                          []fact
 	Checks                             []pageCheck
 	Files                              []string
+	SpaceTime                          template.HTML
 	Footer                             string
 
 	src    Source
@@ -179,6 +180,7 @@ func newPage(s Source) *page {
 	p.faults()
 	p.counts()
 	p.checks()
+	p.SpaceTime = spaceTime(s)
 	if p.HasOps {
 		p.length = lastTime(s.History)
 		p.charts()

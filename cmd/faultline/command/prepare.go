@@ -352,7 +352,12 @@ func (p *planned) run(ctx context.Context, progress func(faultline.Snapshot)) (r
 			return reports.Results{}, folder, err
 		}
 	}
+	var began time.Duration
+	t.Began = func(start time.Duration) { began = start }
 	res, err := faultline.Run(ctx, t)
+	if w, ok := c.(*sim.World); ok && err == nil {
+		err = keepTrace(folder, res, w, began)
+	}
 	_ = os.RemoveAll(worldDir(folder)) // what it held lies in the folder by now
 	return res, folder, err
 }
