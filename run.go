@@ -127,7 +127,7 @@ func (r *run) readyNode(ctx context.Context, n cluster.Node) error {
 			return nil
 		}
 		if r.Runtime.Sleep(ctx, 50*time.Millisecond) != nil {
-			return fmt.Errorf("faultline: %s does not serve: %w%s", n.Name, err, r.lastLines(n.Name))
+			return fmt.Errorf("faultline: %s does not serve: %w%s", n.Name, err, r.lastLines(ctx, n.Name))
 		}
 	}
 }
@@ -210,7 +210,7 @@ func (r *run) flush(ctx context.Context, cancel func()) (stop func()) {
 // phases performs workload and nemesis together, then the final phase.
 func (r *run) phases(ctx context.Context, clock func() time.Duration) error {
 	r.enter("run")
-	waitNemesis, nemesisErr := r.startNemesis(ctx, clock)
+	waitNemesis, nemesisErr := r.startNemesis(ctx)
 	r.source = newSource(generator.TimeLimit(r.Time, generator.Rate(r.Rate, r.Workload.Main)), r.rng)
 	r.work(ctx, clock)
 	waitNemesis()
@@ -251,7 +251,7 @@ func (r *run) final(ctx context.Context, clock func() time.Duration) error {
 }
 
 // startNemesis runs the plan beside the workload. It ends early with ctx.
-func (r *run) startNemesis(ctx context.Context, clock func() time.Duration) (wait func(), failed *error) {
+func (r *run) startNemesis(ctx context.Context) (wait func(), failed *error) {
 	failed = new(error)
 	if len(r.Plan.Steps) == 0 {
 		return func() {}, failed
@@ -314,12 +314,12 @@ func (r *run) copyLog(node, name string, from io.ReadCloser) {
 }
 
 // lastLines are the last of a node's log lines, for an error.
-func (r *run) lastLines(node string) string {
+func (r *run) lastLines(ctx context.Context, node string) string {
 	logs, ok := r.Cluster.(cluster.Logs)
 	if !ok {
 		return ""
 	}
-	ctx, cancel := r.Runtime.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := r.Runtime.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	files, err := logs.Logs(ctx, node)
 	if err != nil {

@@ -54,40 +54,40 @@ type Test struct {
 // Check runs the test and reports every anomaly as an error of t, with the folder
 // of the run, which stays where it is when the test fails. A run that tested
 // nothing fails too.
-func Check(t testing.TB, test Test) reports.Results {
-	t.Helper()
-	res := Run(t, test)
+func Check(tb testing.TB, test Test) reports.Results {
+	tb.Helper()
+	res := Run(tb, test)
 	for _, a := range res.Anomalies {
-		t.Errorf("%s on %s: %s", a.Name, a.Key, a.Explain)
+		tb.Errorf("%s on %s: %s", a.Name, a.Key, a.Explain)
 	}
 	if res.Verdict == checker.Unknown {
-		t.Errorf("nothing can be said: %s %s", res.Reason, strings.Join(res.Power.Missing, "; "))
+		tb.Errorf("nothing can be said: %s %s", res.Reason, strings.Join(res.Power.Missing, "; "))
 	}
 	return res
 }
 
 // Run is Check without a judgement: for tests that expect an anomaly.
-func Run(t testing.TB, test Test) reports.Results {
-	t.Helper()
+func Run(tb testing.TB, test Test) reports.Results {
+	tb.Helper()
 	test.defaults()
-	dir, err := os.MkdirTemp("", "faultline-*")
+	dir, err := os.MkdirTemp("", "faultline-*") //nolint:usetesting // it stays when the test fails
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("the run is kept in %s", dir)
+	tb.Cleanup(func() {
+		if tb.Failed() {
+			tb.Logf("the run is kept in %s", dir)
 			return
 		}
 		_ = os.RemoveAll(dir) // a passed test leaves nothing; if something stays it is in a temporary folder
 	})
 	run, err := test.build(dir)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	res, err := faultline.Run(t.Context(), run)
+	res, err := faultline.Run(tb.Context(), run)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return res
 }

@@ -52,7 +52,7 @@ type event struct {
 	seq    int
 }
 
-type queue []event
+type queue []event //nolint:recvcheck // as container/heap wants it
 
 func (q queue) Len() int { return len(q) }
 func (q queue) Less(i, j int) bool {

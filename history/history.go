@@ -206,7 +206,7 @@ func (h *History) Pair(v Value) (a, b Value) {
 
 // Go is v as nil, bool, int64, float64, string, []any or map[string]any.
 func (h *History) Go(v Value) any {
-	switch v & 3 {
+	switch int(v & 3) {
 	case tagInt:
 		return int64(v) >> 2
 	case tagPair:
@@ -215,11 +215,8 @@ func (h *History) Go(v Value) any {
 	case tagOther:
 		return h.others[v>>2]
 	}
-	switch v {
-	case False:
-		return false
-	case True:
-		return true
+	if v == False || v == True {
+		return v == True
 	}
 	return nil
 }

@@ -202,7 +202,7 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 func Ready(ctx context.Context, t clients.Target) error {
 	t.Timeout = time.Second
 	c := New(t)
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	c.reads = "linearizable"
 	_, err := c.Read(ctx, "~ready")
 	return err

@@ -7,4 +7,6 @@ import (
 	"github.com/faultline-dev/faultline/cmd/faultline/command"
 )
 
-func main() { os.Exit(command.Main(os.Args[1:], command.Default())) }
+func main() {
+	os.Exit(command.Main(os.Args[1:], command.Default())) //nolint:forbidigo // this is main
+}
