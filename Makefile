@@ -6,7 +6,7 @@ PKG     := github.com/faultline-dev/faultline/cmd/faultline/command
 LDFLAGS := -s -w -X $(PKG).version=$(VERSION) -X $(PKG).commit=$(COMMIT)
 LINT    := $(GO) tool -modfile=tools/go.mod golangci-lint
 
-.PHONY: help build test test-long integration lint fmt verify bugs soak-sim bench fuzz cover ci clean
+.PHONY: help build test test-long integration lint fmt verify bugs sim soak-sim bench fuzz cover ci clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -38,6 +38,10 @@ verify: ## formatting, modules and generated files leave the tree as it is
 bugs: ## how soon the simulator finds each bug of the catalogues; fails if one is lost
 	$(GO) run ./internal/tools/bugscore
 
+sim: ## 500 seeds of each correct store, and every bug of the catalogues once
+	for s in raft paxos; do $(GO) run ./cmd/faultline run --on sim --system $$s --seeds 1..500 --quiet || exit 1; done
+	$(GO) test -run 'TestBugs|TestSameSeed|TestShrink' ./cmd/faultline/command
+
 soak-sim: ## 10,000 seeds of each correct store under every fault of the failure model
 	for s in raft paxos; do $(GO) run ./cmd/faultline run --on sim --system $$s --seeds 1..10000 --keep-going || exit 1; done
 
@@ -51,7 +55,7 @@ fuzz: ## fuzz the readers for a minute each
 cover: ## coverage of the short tests
 	$(GO) test -short -coverprofile=cover.out ./... && $(GO) tool cover -func=cover.out | tail -1
 
-ci: verify lint integration ## what CI runs after the tests
+ci: verify lint sim integration ## what CI runs after the tests
 
 clean: ## remove what building and running left
 	rm -rf bin runs cover.out
