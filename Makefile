@@ -6,7 +6,7 @@ PKG     := github.com/faultline-dev/faultline/cmd/faultline/command
 LDFLAGS := -s -w -X $(PKG).version=$(VERSION) -X $(PKG).commit=$(COMMIT)
 LINT    := $(GO) tool -modfile=tools/go.mod golangci-lint
 
-.PHONY: help build test test-long integration lint fmt verify bugs sim soak-sim bench fuzz cover ci clean
+.PHONY: help build test test-long integration lint fmt verify bugs conformance sim soak-sim bench fuzz cover ci clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -41,6 +41,10 @@ bugs: ## how soon the simulator finds each bug of the catalogues; fails if one i
 sim: ## 500 seeds of each correct store, and every bug of the catalogues once
 	for s in raft paxos; do $(GO) run ./cmd/faultline run --on sim --system $$s --seeds 1..500 --quiet || exit 1; done
 	$(GO) test -run 'TestBugs|TestSameSeed|TestShrink' ./cmd/faultline/command
+
+conformance: build ## every cell of the matrix in containers, for 5 s without faults
+	bin/faultline list matrix --suite > bin/conformance.yaml
+	bin/faultline suite bin/conformance.yaml
 
 soak-sim: ## 10,000 seeds of each correct store under every fault of the failure model
 	for s in raft paxos; do $(GO) run ./cmd/faultline run --on sim --system $$s --seeds 1..10000 --keep-going || exit 1; done

@@ -111,6 +111,9 @@ func check(o options.Values) error {
 	if o.String("reads") == replicaReads && mode != replicated && mode != sentinel {
 		return fmt.Errorf("redis: reads=replica needs mode=replicated or mode=sentinel, not mode=%s", mode)
 	}
+	if mode == independent && o.String("recipe") != redlock {
+		return errors.New("redis: mode=independent is for recipe=redlock: its masters know nothing of each other")
+	}
 	if o.String("recipe") == redlock && mode != independent {
 		return fmt.Errorf("redis: recipe=redlock needs mode=independent, not mode=%s", mode)
 	}

@@ -1,0 +1,165 @@
+package command
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/faultline-dev/faultline/clients"
+	"github.com/faultline-dev/faultline/options"
+	"github.com/faultline-dev/faultline/workloads"
+)
+
+// cell is one of the matrix: a system, a workload and a mode, that is, values of
+// the system's options that decide how it is used.
+type cell struct {
+	Name     string            `json:"name"`
+	Doc      string            `json:"doc"` // runs, or why not
+	System   string            `json:"system"`
+	Workload string            `json:"workload"`
+	Options  map[string]string `json:"options,omitempty"`
+	Runs     bool              `json:"runs"`
+	Nodes    int               `json:"nodes,omitempty"`
+	// Expect is what a run without faults may find: valid, any, or an anomaly's name.
+	Expect string `json:"expect,omitempty"`
+}
+
+// matrix is every cell, refused ones too.
+func (env *Env) matrix() []cell {
+	var cells []cell
+	for _, s := range env.Systems {
+		for _, w := range env.Workloads {
+			for _, mode := range modes(s, w) {
+				cells = append(cells, judgeCell(s, w, mode))
+			}
+		}
+	}
+	return cells
+}
+
+// modes are the combinations of the options that make one: mode, and recipe for
+// locks or reads for what is read.
+func modes(s clients.System, w workloads.Workload) []map[string]string {
+	all := []map[string]string{{}}
+	for _, o := range s.Options {
+		if o.Name != "mode" && (o.Name != "recipe" || w.Name != "lock") && (o.Name != "reads" || w.Name == "lock" || w.Name == "queue") {
+			continue
+		}
+		var more []map[string]string
+		for _, m := range all {
+			for _, v := range o.Values {
+				x := maps.Clone(m)
+				x[o.Name] = v
+				more = append(more, x)
+			}
+		}
+		all = more
+	}
+	return all
+}
+
+// judgeCell asks system and workload whether they go together.
+func judgeCell(s clients.System, w workloads.Workload, mode map[string]string) cell {
+	c := cell{System: s.Name, Workload: w.Name, Options: mode, Expect: expected(mode), Nodes: 3}
+	c.Name = strings.Join(append([]string{s.Name, w.Name}, opts(mode)...), " ")
+	if err := c.prepare(s, w); err != nil {
+		c.Doc, c.Expect, c.Nodes = "refused: "+err.Error(), "", 0
+		return c
+	}
+	c.Doc, c.Runs = "runs", true
+	switch c.Expect {
+	case "any":
+		c.Doc = "runs; its reads may be old by design"
+	case "valid":
+	default:
+		c.Doc = "runs; " + c.Expect + " is what it is known for"
+	}
+	return c
+}
+
+// prepare says why the cell cannot run, or finds out with how many nodes.
+func (c *cell) prepare(s clients.System, w workloads.Workload) error {
+	values, err := options.Resolve(s.Options, c.Options)
+	if err != nil {
+		return err
+	}
+	if s.Check != nil {
+		if err := s.Check(values); err != nil {
+			return err
+		}
+	}
+	if s.Nodes != nil {
+		least, most := s.Nodes(values)
+		c.Nodes = min(max(c.Nodes, least), most)
+	}
+	own, err := options.Resolve(w.Options, nil)
+	if err != nil {
+		return err
+	}
+	p := workloads.Params{Options: own, System: values, Keys: 1, Concurrency: 1, Nodes: []string{"n1"}}
+	if s.Methods != nil {
+		p.Opened = s.Methods()
+	}
+	_, err = w.New(p)
+	return err
+}
+
+// expected is what a run without faults may find.
+func expected(mode map[string]string) string {
+	if mode["recipe"] == "naive" {
+		return "double-hold"
+	}
+	if slices.Contains([]string{"local", "serializable", "replica"}, mode["reads"]) {
+		return "any"
+	}
+	return "valid"
+}
+
+func opts(mode map[string]string) []string {
+	var words []string
+	for _, k := range slices.Sorted(maps.Keys(mode)) {
+		words = append(words, k+"="+mode[k])
+	}
+	return words
+}
+
+func (env *Env) printMatrix(asJSON, asSuite bool) error {
+	cells := env.matrix()
+	switch {
+	case asSuite:
+		return printSuite(env.Stdout, cells)
+	case asJSON:
+		return printJSON(env.Stdout, cells)
+	}
+	tw := tabwriter.NewWriter(env.Stdout, 0, 0, 2, ' ', 0)
+	for _, c := range cells {
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\n", c.System, c.Workload, strings.Join(opts(c.Options), " "), c.Doc)
+	}
+	return tw.Flush()
+}
+
+// printSuite writes a suite of every cell that runs, for 5 s and without faults.
+func printSuite(w io.Writer, cells []cell) error {
+	text := "name: conformance\ndescription: Every cell of the matrix, without faults.\ndefaults:\n  on: docker\n  nemesis: none\n  time: 5s\n  keys: 3\n  rate: 200\nruns:\n"
+	for _, c := range cells {
+		if !c.Runs {
+			continue
+		}
+		set := []string{"min-ok: 3"}
+		for _, k := range slices.Sorted(maps.Keys(c.Options)) {
+			set = append(set, k+": "+c.Options[k])
+		}
+		text += fmt.Sprintf("  - name: %s\n    system: %s\n    workload: %s\n    nodes: %d\n    opts: {%s}\n",
+			c.Name, c.System, c.Workload, c.Nodes, strings.Join(set, ", "))
+		if c.Expect == "valid" || c.Expect == "any" {
+			text += "    expect: " + c.Expect + "\n"
+		} else {
+			text += "    expect:\n      anomalies: " + c.Expect + "\n"
+		}
+	}
+	_, err := io.WriteString(w, text)
+	return err
+}
