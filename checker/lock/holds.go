@@ -147,16 +147,33 @@ func (j *judgement) endOf(g grant, own []grant) ending {
 		}
 	}
 	for _, x := range own {
-		if x.op == g.op || x.inv < g.ret || x.inv >= end.at {
+		if x.op == g.op || x.inv < g.ret || x.inv > end.at {
 			continue
 		}
 		switch {
 		case x.f == Lost:
-			end = ending{x.inv, x.op, "when it learnt of the loss"}
+			end = heeded(g, x, own)
 		case x.f == Acquire:
 			end = ending{x.inv, x.op, "when it asked for it again"}
 		case x.f == Release && (x.typ == history.Info && !definite || x.typ == history.Fail && x.saw):
 			end = ending{x.inv, x.op, "when it asked to release it"}
+		}
+	}
+	return end
+}
+
+// heeded is the end of the hold of g whose owner learnt of its loss by x. By its own
+// deadline it relies on the lock no more, however late it says so; but what it did
+// under the lock until then shows that it did rely on it.
+func heeded(g, x grant, own []grant) ending {
+	end := ending{x.inv, x.op, "when it learnt of the loss"}
+	if g.lease > 0 && g.inv+g.lease < end.at {
+		end.at = max(g.ret, g.inv+g.lease)
+		end.why = "when its lease ran out by its own clock, which it heeded"
+	}
+	for _, u := range own {
+		if u.f == Update && u.typ == history.OK && u.inv >= g.ret && u.ret <= x.inv && u.ret > end.at {
+			end = ending{u.ret, u.op, "when it had updated the guarded data"}
 		}
 	}
 	return end
