@@ -63,6 +63,9 @@ type Test struct {
 	// Progress is called about once a second, and at each change of stage; nil for
 	// nobody.
 	Progress func(Snapshot)
+	// Warn is told what went wrong beside the test: a log that was not kept, a report
+	// that could not be drawn. Nil for nobody.
+	Warn func(text string)
 	// Reproduce is the command that does the same again, for the reports.
 	Reproduce string
 	// Began is told the runtime's time at which the history begins; nil for nobody.
@@ -114,6 +117,9 @@ func (t *Test) defaults() error {
 	set(&t.Limits.Slack, time.Minute)
 	if t.Runtime == nil {
 		t.Runtime = cluster.Real()
+	}
+	if t.Warn == nil {
+		t.Warn = func(string) {}
 	}
 	if t.Progress == nil {
 		t.Progress = func(Snapshot) {}

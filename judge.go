@@ -39,7 +39,9 @@ func Judge(ctx context.Context, t Test, problem string) (reports.Results, error)
 		if problem != "" {
 			err = nil // there is no history because the run came to nothing: that has been said
 		}
-		return res, errors.Join(err, t.Folder.WriteResults(res), draw(t.Folder))
+		err = errors.Join(err, t.Folder.WriteResults(res))
+		t.draw()
+		return res, err
 	}
 	t.Progress(Snapshot{Stage: "check"})
 	res.Ops = reports.CountOps(h)
@@ -65,15 +67,16 @@ func Judge(ctx context.Context, t Test, problem string) (reports.Results, error)
 	if e := t.Folder.WriteResults(res); e != nil {
 		return res, errors.Join(err, e)
 	}
-	return res, errors.Join(err, draw(t.Folder))
+	t.draw()
+	return res, err
 }
 
-// draw writes the reports that are drawn from the results.
-func draw(f *reports.Folder) error {
-	if err := reports.Render(f); err != nil {
-		return fmt.Errorf("the verdict stands, but a report could not be drawn: %w", err)
+// draw writes the reports that are drawn from the results. A failure changes
+// nothing of the verdict.
+func (t *Test) draw() {
+	if err := reports.Render(t.Folder); err != nil {
+		t.Warn(fmt.Sprintf("the verdict stands, but a report could not be drawn: %v", err))
 	}
-	return nil
 }
 
 // outline is what the results say of the test itself.

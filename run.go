@@ -293,7 +293,7 @@ func (r *run) collectLogs(ctx context.Context) {
 	for _, n := range r.Cluster.Nodes() {
 		files, err := logs.Logs(ctx, n.Name)
 		if err != nil {
-			r.problems.note(fmt.Sprintf("the logs of %s are not to be had: %v", n.Name, err))
+			r.Warn(fmt.Sprintf("the logs of %s are not to be had: %v", n.Name, err))
 		}
 		for name, from := range files {
 			r.copyLog(n.Name, name, from)
@@ -309,7 +309,7 @@ func (r *run) copyLog(node, name string, from io.ReadCloser) {
 		err = errors.Join(err, to.Close())
 	}
 	if err != nil {
-		r.problems.note(fmt.Sprintf("the log %s of %s was not kept: %v", name, node, err))
+		r.Warn(fmt.Sprintf("the log %s of %s was not kept: %v", name, node, err))
 	}
 }
 

@@ -16,7 +16,6 @@ import (
 type problems struct {
 	mu    sync.Mutex
 	texts []string
-	notes []string
 }
 
 // add takes a reason for which the run cannot be valid.
@@ -24,13 +23,6 @@ func (p *problems) add(text string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.texts = append(p.texts, text)
-}
-
-// note takes something worth saying that does not weaken the run.
-func (p *problems) note(text string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.notes = append(p.notes, text)
 }
 
 func (p *problems) String() string {

@@ -2,6 +2,7 @@ package history_test
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"math/rand/v2"
 	"strings"
@@ -250,4 +251,33 @@ func BenchmarkRead(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/ops, "ns/operation")
+}
+
+// full is a disk that is full after n bytes.
+type full struct{ left int }
+
+func (f *full) Write(b []byte) (int, error) {
+	if len(b) > f.left {
+		n := f.left
+		f.left = 0
+		return n, errors.New("no space left on device")
+	}
+	f.left -= len(b)
+	return len(b), nil
+}
+
+// When the disk is full the recorder says so, and goes on saying so.
+func TestRecorderOnAFullDisk(t *testing.T) {
+	r := history.NewRecorder(&full{left: 100_000}, wallClock())
+	lane := r.Lane()
+	var failed bool
+	for i := range 3000 {
+		lane.Record(history.Op{Process: 1, F: "write", Key: "k", Value: int64(i)})
+		if i%100 == 99 && r.Flush() != nil {
+			failed = true
+		}
+	}
+	if !failed || r.Err() == nil || r.Close() == nil {
+		t.Errorf("failed %v, error %v: the full disk went unnoticed", failed, r.Err())
+	}
 }

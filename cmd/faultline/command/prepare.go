@@ -371,6 +371,7 @@ func (p *planned) test(c cluster.Cluster, workload *workloads.Instance) faultlin
 		Concurrency: rec.Concurrency, Time: rec.Time, Rate: rec.Rate, Seed: rec.Seed,
 		OpTimeout: own.Duration("timeout"), Power: powerOptions(own),
 		CheckTimeout: rec.Check.Timeout, Reproduce: p.reproduce(),
+		Warn: func(text string) { fmt.Fprintf(p.env.Stderr, "faultline: %s\n", text) },
 	}
 	if p.online {
 		t.Stream = workload.Online

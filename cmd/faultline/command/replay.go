@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/faultline-dev/faultline/checker"
 	"github.com/faultline-dev/faultline/internal/exit"
 	"github.com/faultline-dev/faultline/nemesis"
 	"github.com/faultline-dev/faultline/reports"
@@ -109,10 +110,10 @@ func runPlanned(ctx context.Context, env *Env, a asked, p *planned) error {
 	if folder == nil {
 		return err
 	}
-	if err != nil {
-		env.code = exit.Broken
-	} else {
-		env.code = exit.Of(res.Verdict)
+	if err != nil && res.Verdict == checker.Invalid {
+		fmt.Fprintf(env.Stderr, "faultline: %v\n", err) // a violation outranks what went wrong after it
+		err = nil
 	}
+	env.code = exit.Of(res.Verdict)
 	return errors.Join(printEnd(env, a, folder, res), err)
 }
