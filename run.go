@@ -159,6 +159,7 @@ func (r *run) record(ctx context.Context) (err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	r.tee(cancel)
+	r.source = newSource(generator.TimeLimit(r.Time, generator.Rate(r.Rate, r.Workload.Main)), r.rng)
 	stopFlushing := r.flush(ctx, cancel)
 	defer func() {
 		stopFlushing()
@@ -211,7 +212,6 @@ func (r *run) flush(ctx context.Context, cancel func()) (stop func()) {
 func (r *run) phases(ctx context.Context, clock func() time.Duration) error {
 	r.enter("run")
 	waitNemesis, nemesisErr := r.startNemesis(ctx)
-	r.source = newSource(generator.TimeLimit(r.Time, generator.Rate(r.Rate, r.Workload.Main)), r.rng)
 	r.work(ctx, clock)
 	waitNemesis()
 	if err := *nemesisErr; err != nil {
@@ -233,6 +233,8 @@ func (r *run) phases(ctx context.Context, clock func() time.Duration) error {
 	return r.final(ctx, clock)
 }
 
+// final performs the final operations at every node: where there are fewer workers
+// than nodes, they move on until each node has had one.
 func (r *run) final(ctx context.Context, clock func() time.Duration) error {
 	if r.Workload.Final == nil {
 		return nil
@@ -240,10 +242,14 @@ func (r *run) final(ctx context.Context, clock func() time.Duration) error {
 	r.enter("final")
 	ctx, cancel := r.Runtime.WithTimeout(ctx, r.Limits.Final)
 	defer cancel()
-	old := r.source
-	r.source = newSource(r.Workload.Final(old.keys()), r.rng)
-	r.source.tally = old.tally
-	r.work(ctx, clock)
+	keys := r.source.keys()
+	for visited := 0; visited < len(r.Cluster.Nodes()); visited += r.Concurrency {
+		if visited > 0 {
+			r.moveWorkers()
+		}
+		r.source.restart(r.Workload.Final(keys))
+		r.work(ctx, clock)
+	}
 	if ctx.Err() != nil {
 		r.problems.add("the final phase did not end in time")
 	}

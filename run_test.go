@@ -127,23 +127,28 @@ func (m *memory) system() clients.System {
 	}
 }
 
-func newTest(tb testing.TB, m *memory) faultline.Test {
+func registers(tb testing.TB, workers int) *workloads.Instance {
 	tb.Helper()
 	w := register.Workload()
 	opts, err := options.Resolve(w.Options, nil)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	instance, err := w.New(workloads.Params{Options: opts, Keys: 3, Concurrency: 6, Nodes: []string{"n1", "n2", "n3"}, Opened: &session{}})
+	instance, err := w.New(workloads.Params{Options: opts, Keys: 3, Concurrency: workers, Nodes: []string{"n1", "n2", "n3"}, Opened: &session{}})
 	if err != nil {
 		tb.Fatal(err)
 	}
+	return instance
+}
+
+func newTest(tb testing.TB, m *memory) faultline.Test {
+	tb.Helper()
 	folder, err := reports.Create(tb.TempDir(), "memory", "register", time.Unix(0, 0), 1)
 	if err != nil {
 		tb.Fatal(err)
 	}
 	return faultline.Test{
-		System: m.system(), Cluster: m, Workload: instance, Folder: folder, Concurrency: 6, Time: 5 * time.Second, Seed: 1,
+		System: m.system(), Cluster: m, Workload: registers(tb, 6), Folder: folder, Concurrency: 6, Time: 5 * time.Second, Seed: 1,
 		Record: reports.Test{System: "memory", Workload: "register", Nodes: []string{"n1", "n2", "n3"}, Concurrency: 6},
 	}
 }
@@ -254,6 +259,33 @@ func TestRunEndsProcesses(t *testing.T) {
 	}
 	if len(ended) == 0 {
 		t.Fatal("no operation was of unknown fate")
+	}
+}
+
+// With fewer workers than nodes every node answers in the final phase nevertheless,
+// and still no process is ever at two nodes.
+func TestRunReadsAtEveryNodeAtLast(t *testing.T) {
+	res, folder, err := inVirtualTime(t, &memory{latency: time.Millisecond}, func(x *faultline.Test) {
+		x.Concurrency, x.Record.Concurrency, x.Workload = 2, 2, registers(t, 2)
+	})
+	if err != nil || res.Verdict != checker.Valid {
+		t.Fatalf("got %v (%s, missing %v), error %v; want valid", res.Verdict, res.Reason, res.Power.Missing, err)
+	}
+	h, err := folder.History()
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := map[history.Process]string{}
+	seen := map[string]bool{}
+	for i := range h.Len() {
+		node := h.Nodes()[h.NodeID(i)]
+		if p := h.Process(i); at[p] != "" && at[p] != node {
+			t.Fatalf("process %d was at %s and at %s", p, at[p], node)
+		}
+		at[h.Process(i)], seen[node] = node, true
+	}
+	if !seen["n3"] {
+		t.Error("nothing was asked of n3, which has no worker at first")
 	}
 }
 

@@ -70,6 +70,13 @@ func (s *source) complete(c generator.Context, done history.Op, took time.Durati
 	s.tally.add(done, took)
 }
 
+// restart goes on with another generator; what was counted stays.
+func (s *source) restart(g generator.Generator) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.g = g
+}
+
 // watch writes how far the operations have come into a snapshot.
 func (s *source) watch(into *Snapshot) {
 	s.mu.Lock()
@@ -93,6 +100,7 @@ func (s *source) keys() []string {
 // its own, always at the same node.
 type worker struct {
 	number  int
+	moved   int // how many nodes on from its first
 	node    cluster.Node
 	lane    *history.Lane
 	process history.Process
@@ -105,6 +113,18 @@ func (r *run) startWorkers() {
 		r.workers = append(r.workers, &worker{
 			number: i, node: nodes[i%len(nodes)], lane: r.recorder.Lane(), process: history.Process(i),
 		})
+	}
+}
+
+// moveWorkers lets every worker go on at another node, as many further as there are
+// workers. A process is at one node for all its life, so each goes on as a new one.
+func (r *run) moveWorkers() {
+	nodes := r.Cluster.Nodes()
+	for _, w := range r.workers {
+		w.close()
+		w.process += history.Process(r.Concurrency)
+		w.moved += r.Concurrency
+		w.node = nodes[(w.number+w.moved)%len(nodes)]
 	}
 }
 
