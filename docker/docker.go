@@ -54,6 +54,9 @@ type Config struct {
 	// Bare leaves the system out: agents alone, to ask what the engine's kernel can
 	// do. Pod is not needed then.
 	Bare bool
+	// Disks puts a supervisor under every container that keeps data, so that its disk
+	// can fail. It takes /dev/fuse, and the capability SYS_ADMIN in those containers.
+	Disks bool
 	// Cache is where image recipes keep what they build, "" for the user's cache.
 	Cache string
 }

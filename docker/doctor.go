@@ -2,8 +2,6 @@ package docker
 
 import (
 	"context"
-	"os"
-	"runtime"
 	"strings"
 
 	"github.com/moby/moby/client"
@@ -72,12 +70,9 @@ func kernel(ctx context.Context, c *Cluster, host, arch string) map[string]strin
 		return map[string]string{"agent": err.Error()}
 	}
 	k["clock"] = clockReason(arch)
-	k["fuse"] = "the engine runs elsewhere: not known"
-	if strings.HasPrefix(host, "unix://") && runtime.GOOS == "linux" {
-		k["fuse"] = ""
-		if _, err := os.Stat("/dev/fuse"); err != nil {
-			k["fuse"] = "there is no /dev/fuse"
-		}
+	k["fuse"] = fuseReason(host)
+	if k["fuse"] == "" && !strings.HasPrefix(host, "unix://") {
+		k["fuse"] = "the engine runs elsewhere: not known"
 	}
 	return k
 }

@@ -37,6 +37,7 @@ type pod struct {
 	udp   *net.UDPConn // to the agent's datagram port; clients' links are measured over it
 
 	clocks clocks
+	disks  disks
 
 	mu     sync.Mutex // one change of the processes at a time
 	names  []string   // of the system's containers, the first is the main one
@@ -207,15 +208,26 @@ func (c *Cluster) startSystem(ctx context.Context, p *pod, spec cluster.Pod) err
 			return fmt.Errorf("docker: node %s has two containers named %q", p.node.Name, s.Name)
 		}
 		labels := c.owner.labels(c.cfg.RunID, roleNode, p.node.Name)
-		var mounts []mount.Mount
+		var (
+			mounts []mount.Mount
+			extra  []tc.ContainerCustomizer
+			target = s.Data
+			failed = s.Data != "" && c.cfg.Disks // its disk may be
+		)
+		if failed {
+			var err error
+			if target, extra, err = c.underDisk(ctx, p, &s); err != nil {
+				return err
+			}
+		}
 		if s.Data != "" {
 			v := c.name(p.node.Name, s.Name)
 			if _, err := c.engine.VolumeCreate(ctx, client.VolumeCreateOptions{Name: v, Labels: labels}); err != nil {
 				return fmt.Errorf("docker: volume for %s: %w", p.node.Name, err)
 			}
-			mounts = append(mounts, mount.Mount{Type: mount.TypeVolume, Source: v, Target: s.Data})
+			mounts = append(mounts, mount.Mount{Type: mount.TypeVolume, Source: v, Target: target})
 		}
-		ctr, err := tc.Run(ctx, s.Image,
+		ctr, err := tc.Run(ctx, s.Image, append(extra,
 			tc.WithName(c.name(p.node.Name, s.Name)),
 			tc.WithLabels(labels),
 			tc.WithEnv(s.Env),
@@ -225,7 +237,10 @@ func (c *Cluster) startSystem(ctx context.Context, p *pod, spec cluster.Pod) err
 				h.NetworkMode = container.NetworkMode("container:" + p.agent)
 				h.Mounts = mounts
 				h.LogConfig = jsonLogs()
-			}))
+				if failed {
+					letMount(h)
+				}
+			}))...)
 		if err != nil {
 			return fmt.Errorf("docker: start %s of %s: %w", s.Name, p.node.Name, withLog(ctx, c.engine, ctr, err))
 		}

@@ -40,8 +40,12 @@ func (c *Cluster) each(ctx context.Context, node, what string, f func(id string,
 	})
 }
 
-// Kill ends the node's processes with SIGKILL, paused ones too.
+// Kill ends the node's processes with SIGKILL, paused ones too. Where a fault of its
+// disk loses what was not synced, it is a power cut.
 func (c *Cluster) Kill(ctx context.Context, node string) error {
+	if err := c.killDisks(ctx, node); err != nil {
+		return err
+	}
 	return c.each(ctx, node, "kill", func(id string, s *container.State) error {
 		if !s.Running {
 			return nil
@@ -61,6 +65,9 @@ func (c *Cluster) Kill(ctx context.Context, node string) error {
 // are to be.
 func (c *Cluster) Start(ctx context.Context, node string) error {
 	if err := c.startAll(ctx, node); err != nil {
+		return err
+	}
+	if err := c.againDisks(ctx, node); err != nil {
 		return err
 	}
 	return c.againClocks(ctx, node)

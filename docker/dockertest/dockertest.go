@@ -40,13 +40,29 @@ func Need(tb testing.TB) *client.Client {
 // taken down when the test ends, and nothing of it may be left then.
 func Up(tb testing.TB, s clients.System, nodes int, given map[string]string, version string) (*docker.Cluster, options.Values) {
 	tb.Helper()
+	return bringUp(tb, s, nodes, given, version, false)
+}
+
+// UpDisks is Up with disks that can fail; it skips the test where that is
+// impossible.
+func UpDisks(tb testing.TB, s clients.System, nodes int, given map[string]string, version string) (*docker.Cluster, options.Values) {
+	tb.Helper()
+	Need(tb)
+	if _, err := os.Stat("/dev/fuse"); err != nil {
+		tb.Skipf("needs failing disks: %v", err)
+	}
+	return bringUp(tb, s, nodes, given, version, true)
+}
+
+func bringUp(tb testing.TB, s clients.System, nodes int, given map[string]string, version string, disks bool) (*docker.Cluster, options.Values) {
+	tb.Helper()
 	engine := Need(tb)
 	opts, err := options.Resolve(s.Options, given)
 	if err != nil {
 		tb.Fatal(err)
 	}
 	c, err := docker.New(docker.Config{
-		Nodes: Names(nodes), Ports: s.Ports, Pod: s.Pod, Options: opts, Version: version,
+		Nodes: Names(nodes), Ports: s.Ports, Pod: s.Pod, Options: opts, Version: version, Disks: disks,
 		Progress: func(text string) { tb.Log(text) },
 	})
 	if err != nil {

@@ -1,11 +1,14 @@
 package command
 
 import (
+	"fmt"
+
 	"github.com/spf13/cobra"
 
 	"github.com/faultline-dev/faultline/docker"
 	"github.com/faultline-dev/faultline/docker/agent"
 	"github.com/faultline-dev/faultline/docker/clock"
+	"github.com/faultline-dev/faultline/docker/disk"
 	"github.com/faultline-dev/faultline/internal/exit"
 )
 
@@ -26,7 +29,7 @@ input ends it heals everything and exits. faultline starts it itself.`,
 			return nil
 		},
 	}
-	cmd.AddCommand(newClockCmd())
+	cmd.AddCommand(newClockCmd(), newDiskCmd())
 	return cmd
 }
 
@@ -43,6 +46,29 @@ requests from the node's agent. faultline starts it itself.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := clock.Run(cmd.Context(), args[0]); err != nil {
 				return exit.Brokenf("%w", err)
+			}
+			return nil
+		},
+	}
+}
+
+// newDiskCmd is what a node's container runs whose disk is to fail.
+func newDiskCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:   "disk ADDRESS FOLDER -- PROGRAM…",
+		Short: "Run a program over a disk that fails",
+		Long: `The supervisor of a disk is the first process of a node's container. It mounts a
+file system of its own over the folder with the data, runs the program, and takes
+requests from the node's agent. faultline starts it itself.`,
+		Hidden: true,
+		Args:   cobra.MinimumNArgs(3),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			code, err := disk.Run(cmd.Context(), disk.Config{Address: args[0], Mount: args[1], Command: args[2:]})
+			switch {
+			case err != nil:
+				return exit.Brokenf("%w", err)
+			case code != 0:
+				return &exit.Error{Code: code, Err: fmt.Errorf("the program ended with %d", code)}
 			}
 			return nil
 		},

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/faultline-dev/faultline/cluster"
 	"github.com/faultline-dev/faultline/docker"
 	"github.com/faultline-dev/faultline/docker/images"
 	"github.com/faultline-dev/faultline/internal/exit"
+	"github.com/faultline-dev/faultline/nemesis"
 )
 
 // containers makes the world of containers for a run and prepares it: it finds the
@@ -18,7 +20,7 @@ func (p *planned) containers(ctx context.Context) (cluster.Cluster, error) {
 	r := p.record
 	c, err := docker.New(docker.Config{
 		Nodes: r.Nodes, Ports: p.system.Ports, Pod: p.system.Pod,
-		Options: p.sysOpts, Version: r.Version, Bug: r.Bug, Seed: r.Seed, Image: r.Image,
+		Options: p.sysOpts, Version: r.Version, Bug: r.Bug, Seed: r.Seed, Image: r.Image, Disks: p.breaksDisks(),
 		Progress: func(text string) { fmt.Fprintln(p.progress, text) },
 	})
 	if err != nil {
@@ -44,4 +46,11 @@ func progressTo(env *Env, a asked) io.Writer {
 		return io.Discard
 	}
 	return env.Stderr
+}
+
+// breaksDisks says whether the plan has faults of disks, for which the nodes'
+// containers need more rights.
+func (p *planned) breaksDisks() bool {
+	return slices.ContainsFunc(p.specs, func(s nemesis.Spec) bool { return s.Fault == "disk" }) ||
+		slices.ContainsFunc(p.plan.Steps, func(s nemesis.Step) bool { return s.Fault == "disk" })
 }

@@ -1,0 +1,231 @@
+package docker_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/faultline-dev/faultline/clients"
+	"github.com/faultline-dev/faultline/clients/bundled"
+	"github.com/faultline-dev/faultline/clients/etcd"
+	"github.com/faultline-dev/faultline/clients/raft"
+	"github.com/faultline-dev/faultline/clients/redis"
+	"github.com/faultline-dev/faultline/cluster"
+	"github.com/faultline-dev/faultline/docker"
+	"github.com/faultline-dev/faultline/docker/dockertest"
+)
+
+// power cuts the power of all nodes at once, and starts them again.
+func power(t *testing.T, c *docker.Cluster, ready func()) {
+	t.Helper()
+	start := time.Now()
+	err := together(c, func(n string) error { return c.Kill(t.Context(), n) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	cut := time.Since(start)
+	if err := together(c, func(n string) error { return c.Start(t.Context(), n) }); err != nil {
+		t.Fatal(err)
+	}
+	ready()
+	t.Logf("cut in %v, serves again after %v", cut.Round(time.Millisecond), time.Since(start).Round(time.Millisecond))
+}
+
+func together(c *docker.Cluster, do func(node string) error) error {
+	nodes := c.Nodes()
+	errs := make(chan error, len(nodes))
+	for _, n := range nodes {
+		go func() { errs <- do(n.Name) }()
+	}
+	var first error
+	for range nodes {
+		if err := <-errs; err != nil && first == nil {
+			first = err
+		}
+	}
+	return first
+}
+
+func breakAll(t *testing.T, c *docker.Cluster, d cluster.Disk) {
+	t.Helper()
+	if err := together(c, func(n string) error { return c.Break(t.Context(), "test", n, d) }); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func damage(t *testing.T, c *docker.Cluster) (sum cluster.Damage) {
+	t.Helper()
+	for _, n := range c.Nodes() {
+		d, err := c.Damage(t.Context(), n.Name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum.Lost += d.Lost
+		sum.Torn += d.Torn
+		sum.Flipped += d.Flipped
+		sum.Failed += d.Failed
+		sum.Slowed += d.Slowed
+	}
+	return sum
+}
+
+// loss writes and cuts the power, several times, and counts acknowledged writes
+// that are gone.
+func loss(t *testing.T, c *docker.Cluster, crashes, writes int, ready func(), write func(key string) error, has func(key string) bool) (acknowledged, lost int) {
+	t.Helper()
+	breakAll(t, c, cluster.Disk{Fault: cluster.LoseUnsynced})
+	for crash := range crashes {
+		var keys []string
+		for i := range writes {
+			key := fmt.Sprintf("k%d-%d", crash, i)
+			if write(key) == nil {
+				keys = append(keys, key)
+			}
+		}
+		power(t, c, ready)
+		for _, k := range keys {
+			if !has(k) {
+				lost++
+			}
+		}
+		acknowledged += len(keys)
+	}
+	t.Logf("%d of %d acknowledged writes lost; %+v", lost, acknowledged, damage(t, c))
+	return acknowledged, lost
+}
+
+// crashes is how often the power is cut.
+const crashes = 3
+
+func TestIntegrationDiskRedis(t *testing.T) {
+	s := redis.System()
+	c, opts := dockertest.UpDisks(t, s, 1, map[string]string{"mode": "single", "fsync": "everysec"}, "")
+	ready := func() { dockertest.Ready(t, s, clients.Target{Node: c.Nodes()[0], Cluster: c, Options: opts}) }
+	acknowledged, lost := loss(t, c, crashes, 50, ready,
+		func(key string) error { _, err := redisSay(t, c, "SET "+key+" 1"); return err },
+		func(key string) bool { v, err := redisSay(t, c, "EXISTS "+key); return err == nil && v == ":1" })
+	if acknowledged < 100 || lost == 0 {
+		t.Errorf("fsync=everysec lost %d of %d acknowledged writes", lost, acknowledged)
+	}
+	always, err := redisSay(t, c, "CONFIG SET appendfsync always")
+	if err != nil || always != "+OK" {
+		t.Fatal(always, err)
+	}
+	acknowledged, lost = 0, 0
+	for i := range 20 {
+		if _, err := redisSay(t, c, fmt.Sprintf("SET always%d 1", i)); err == nil {
+			acknowledged++
+		}
+	}
+	power(t, c, ready)
+	for i := range 20 {
+		if v, err := redisSay(t, c, fmt.Sprintf("EXISTS always%d", i)); err != nil || v != ":1" {
+			lost++
+		}
+	}
+	if acknowledged != 20 || lost > 0 {
+		t.Errorf("fsync=always lost %d of %d acknowledged writes", lost, acknowledged)
+	}
+}
+
+// redisSay sends a command and returns the first line of the answer.
+func redisSay(t *testing.T, c *docker.Cluster, command string) (string, error) {
+	t.Helper()
+	conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(t.Context(), "tcp", c.Nodes()[0].Ports["redis"])
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(2 * time.Second))
+	if _, err := fmt.Fprintf(conn, "%s\r\n", command); err != nil {
+		return "", err
+	}
+	line, err := bufio.NewReader(conn).ReadString('\n')
+	line = strings.TrimSpace(line)
+	if err == nil && strings.HasPrefix(line, "-") {
+		err = fmt.Errorf("redis: %s", line)
+	}
+	return line, err
+}
+
+func TestIntegrationDiskEtcd(t *testing.T) {
+	s := etcd.System()
+	c, opts := dockertest.UpDisks(t, s, 3, nil, "")
+	client := open[*etcd.Client](t, s, c, opts)
+	noneLost(t, s, c, opts,
+		func(key string) error { _, err := client().Write(t.Context(), key, 1); return err },
+		func(key string) bool { r, err := client().Read(t.Context(), key); return err == nil && r.Value != nil })
+}
+
+func TestIntegrationDiskRaft(t *testing.T) {
+	s := raft.System(nil)
+	c, opts := dockertest.UpDisks(t, s, 3, nil, "")
+	client := open[*bundled.Client](t, s, c, opts)
+	noneLost(t, s, c, opts,
+		func(key string) error { _, err := client().Write(t.Context(), key, 1); return err },
+		func(key string) bool { r, err := client().Read(t.Context(), key); return err == nil && r.Value != nil })
+	// The others too, one after the other, on one node.
+	for _, d := range []cluster.Disk{
+		{Fault: cluster.SlowSync, Delay: 100 * time.Millisecond}, {Fault: cluster.Full}, {Fault: cluster.FailIO},
+	} {
+		before := damage(t, c)
+		if err := c.Break(t.Context(), "one", "n2", d); err != nil {
+			t.Fatal(err)
+		}
+		for i := range 5 {
+			_, _ = client().Write(t.Context(), fmt.Sprint(d.Fault, i), 1)
+		}
+		after := damage(t, c)
+		if after.Slowed+after.Failed <= before.Slowed+before.Failed {
+			t.Errorf("%s: %+v, before %+v", d.Fault, after, before)
+		}
+		if err := c.Repair(t.Context(), "one", "n2"); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Start(t.Context(), "n2"); err != nil { // it may have died of it
+			t.Fatal(err)
+		}
+	}
+}
+
+// open returns a function that gives a client of the first node, a new one after
+// each failure.
+func open[C clients.Client](t *testing.T, s clients.System, c *docker.Cluster, opts map[string]string) func() C {
+	t.Helper()
+	return func() C {
+		t.Helper()
+		var err error
+		for end := time.Now().Add(10 * time.Second); time.Now().Before(end); {
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+			var cl clients.Client
+			cl, err = s.Open(ctx, clients.Target{Node: c.Nodes()[0], Cluster: c, Options: opts, Timeout: 2 * time.Second})
+			cancel()
+			if err == nil {
+				t.Cleanup(func() { _ = cl.Close() })
+				return cl.(C)
+			}
+		}
+		t.Fatal(err)
+		panic("not reached")
+	}
+}
+
+func noneLost(t *testing.T, s clients.System, c *docker.Cluster, opts map[string]string, write func(key string) error, has func(key string) bool) {
+	t.Helper()
+	ready := func() {
+		for _, n := range c.Nodes() {
+			dockertest.Ready(t, s, clients.Target{Node: n, Cluster: c, Options: opts, Timeout: time.Second})
+		}
+	}
+	acknowledged, lost := loss(t, c, crashes, 15, ready, write, has)
+	if acknowledged < 30 || lost > 0 {
+		t.Errorf("%d of %d acknowledged writes lost", lost, acknowledged)
+	}
+	if err := together(c, func(n string) error { return c.Repair(t.Context(), "test", n) }); err != nil {
+		t.Fatal(err)
+	}
+}
