@@ -130,8 +130,9 @@ const (
 )
 
 // keepConf starts a server with a configuration that is written only once, since
-// Redis and Sentinel rewrite theirs when roles change.
-const keepConf = `test -f /data/$NAME.conf || echo "$CONF" > /data/$NAME.conf; exec redis-server /data/$NAME.conf $FLAGS`
+// Redis and Sentinel rewrite theirs when roles change, and that a power cut does not
+// lose.
+const keepConf = `f=/data/$NAME.conf; test -s $f || { echo "$CONF" | dd of=$f.new conv=fsync 2>/dev/null && mv $f.new $f; }; exec redis-server $f $FLAGS`
 
 func pod(l cluster.Launch) (cluster.Pod, error) {
 	ref := image
