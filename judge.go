@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/faultline-dev/faultline/checker"
+	"github.com/faultline-dev/faultline/checker/faults"
 	"github.com/faultline-dev/faultline/checker/ladder"
 	"github.com/faultline-dev/faultline/checker/logs"
 	"github.com/faultline-dev/faultline/checker/power"
@@ -48,7 +49,7 @@ func Judge(ctx context.Context, t Test, problem string) (reports.Results, error)
 	res.Faults = reports.FaultsOf(h)
 	res.Availability = reports.Measure(h, res.Faults)
 	if h.Len() > 0 {
-		res.Duration = lastTime(h)
+		res.Duration = faults.Last(h)
 	}
 	judges := slices.Concat(t.Workload.Checkers, t.Checkers, []checker.Checker{stats.New(), powerOf(t), logsOf(t.Folder)}, t.Workload.Measures)
 	for _, c := range judges {
@@ -121,17 +122,6 @@ func firstOf(a, b string) string {
 		return a
 	}
 	return b
-}
-
-func lastTime(h *history.History) time.Duration {
-	var last time.Duration
-	for i := range h.Len() {
-		last = max(last, h.Invoke(i))
-		if d := h.Done(i); d != history.Forever {
-			last = max(last, d)
-		}
-	}
-	return last
 }
 
 // check runs one checker under its time limit; its panic is its own unknown.

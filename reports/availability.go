@@ -1,11 +1,10 @@
 package reports
 
 import (
-	"cmp"
-	"fmt"
 	"slices"
 	"time"
 
+	"github.com/faultline-dev/faultline/checker/faults"
 	"github.com/faultline-dev/faultline/history"
 )
 
@@ -64,7 +63,7 @@ func Measure(h *history.History, faults []Fault) Availability {
 func measureFault(h *history.History, f Fault, all []Fault) FaultAvailability {
 	end := f.End
 	if end == 0 {
-		end = lastTime(h)
+		end = faults.Last(h)
 	}
 	m := FaultAvailability{ID: f.ID, Fault: f.Fault, Start: f.Start, Recovery: -1}
 	var done []time.Duration // successes during the fault
@@ -114,7 +113,7 @@ func slowest(before []bool, back []time.Duration, end time.Duration) time.Durati
 }
 
 func nextStart(h *history.History, all []Fault, after time.Duration) time.Duration {
-	next := lastTime(h) + 1
+	next := faults.Last(h) + 1
 	for _, f := range all {
 		if f.Start > after {
 			next = min(next, f.Start)
@@ -133,89 +132,18 @@ func longestGap(done []time.Duration, start, end time.Duration) time.Duration {
 	return max(longest, end-last)
 }
 
-// lastTime is the time of the last event of h.
-func lastTime(h *history.History) time.Duration {
-	var last time.Duration
-	for i := range h.Len() {
-		last = max(last, h.Invoke(i))
-		if d := h.Done(i); d != history.Forever {
-			last = max(last, d)
-		}
-	}
-	if n := len(h.Faults); n > 0 {
-		last = max(last, h.Faults[n-1].Time)
-	}
-	return last
-}
-
-// FaultsOf folds the nemesis' events of h into faults, in the order of their
-// starts. The events of one fault share an id, or else f and targets. A probe
-// whose value has "bit": true proves that the fault took effect, a gone event
-// with "healed": true that it was taken back.
+// FaultsOf are the faults of h, in the order of their starts.
 func FaultsOf(h *history.History) []Fault {
-	var faults []Fault
-	open := map[string]int{}
-	for _, op := range h.Faults {
-		v, ok := op.Value.(map[string]any)
-		if !ok {
-			continue
+	var all []Fault
+	for _, s := range faults.Spans(h) {
+		f := Fault{
+			ID: s.ID, Fault: s.Fault, Targets: s.Targets, Start: s.Start, End: s.End,
+			Bit: s.Bit, Healed: s.Healed, Evidence: s.Evidence, Gone: s.Gone,
 		}
-		id, _ := v["id"].(string)
-		if id == "" && v["id"] != nil {
-			id = fmt.Sprint(v["id"])
+		if !s.Ended {
+			f.End = 0
 		}
-		at := op.F + " " + id
-		if id == "" {
-			at += fmt.Sprint(v["targets"])
-		}
-		phase, _ := v["phase"].(string)
-		i, known := open[at]
-		if phase == "start" || !known {
-			if known && phase == "start" && op.Type != history.Invoke {
-				faults[i].complete(phase, op, v)
-				continue
-			}
-			faults = append(faults, Fault{ID: id, Fault: op.F, Start: op.Time})
-			i = len(faults) - 1
-			open[at] = i
-		}
-		faults[i].complete(phase, op, v)
+		all = append(all, f)
 	}
-	slices.SortStableFunc(faults, func(a, b Fault) int { return cmp.Compare(a.Start, b.Start) })
-	return faults
-}
-
-// complete takes one event of the fault in.
-func (f *Fault) complete(phase string, op history.Op, v map[string]any) {
-	if f.Targets == nil {
-		f.Targets = texts(v["targets"])
-	}
-	yes := func(name string) bool { b, _ := v[name].(bool); return b }
-	switch phase {
-	case "probe":
-		f.Bit = f.Bit || yes("bit")
-	case "heal":
-		f.End = op.Time
-	case "gone":
-		f.Healed = f.Healed || yes("healed")
-		if f.End == 0 {
-			f.End = op.Time
-		}
-	}
-	if e := v["evidence"]; e != nil {
-		if phase == "heal" || phase == "gone" {
-			f.Gone = e
-		} else {
-			f.Evidence = e
-		}
-	}
-}
-
-func texts(v any) []string {
-	list, _ := v.([]any)
-	var s []string
-	for _, e := range list {
-		s = append(s, fmt.Sprint(e))
-	}
-	return s
+	return all
 }

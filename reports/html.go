@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/faultline-dev/faultline/checker/faults"
 	"github.com/faultline-dev/faultline/history"
 )
 
@@ -182,7 +183,7 @@ func newPage(s Source) *page {
 	p.checks()
 	p.SpaceTime = spaceTime(s)
 	if p.HasOps {
-		p.length = lastTime(s.History)
+		p.length = faults.Last(s.History)
 		p.charts()
 		p.Objects = newObjects(s.History, r, p.length)
 	}

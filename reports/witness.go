@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/faultline-dev/faultline/checker"
+	"github.com/faultline-dev/faultline/checker/faults"
 	"github.com/faultline-dev/faultline/history"
 )
 
@@ -137,5 +138,5 @@ func heldUntil(h *history.History, i int) time.Duration {
 			return h.Done(j)
 		}
 	}
-	return lastTime(h)
+	return faults.Last(h)
 }

@@ -17,13 +17,17 @@ type Span struct {
 	Fault   string        `json:"fault"`
 	Targets []string      `json:"targets"`
 	Start   time.Duration `json:"start_ns"`
-	// End is when it was healed, or the history's end.
-	End time.Duration `json:"end_ns"`
+	// End is when it was healed, or the history's end where Ended is false.
+	End   time.Duration `json:"end_ns"`
+	Ended bool          `json:"-"`
 	// Bit says that a probe saw it take effect, Healed that one saw it gone.
 	Bit    bool `json:"bit"`
 	Healed bool `json:"healed"`
 	// Outage says that the fault's evidence measured one: a quorum was taken.
 	Outage bool `json:"outage,omitempty"`
+	// Evidence is what the probes measured, Gone what was measured after healing.
+	Evidence any `json:"-"`
+	Gone     any `json:"-"`
 }
 
 // Kind is the fault's name without its options: partition of partition:one.
@@ -58,9 +62,9 @@ func Spans(h *history.History) []Span {
 		}
 		spans[i].take(op, v)
 	}
-	end := last(h)
+	end := Last(h)
 	for i := range spans {
-		if spans[i].End < 0 {
+		if spans[i].Ended = spans[i].End >= 0; !spans[i].Ended {
 			spans[i].End = end
 		}
 	}
@@ -75,6 +79,13 @@ func (s *Span) take(op history.Op, v map[string]any) {
 	}
 	if e, ok := v["evidence"].(map[string]any); ok && yes(e, "outage") || yes(v, "outage") {
 		s.Outage = true
+	}
+	if e := v["evidence"]; e != nil {
+		if v["phase"] == "heal" || v["phase"] == "gone" {
+			s.Gone = e
+		} else {
+			s.Evidence = e
+		}
 	}
 	switch v["phase"] {
 	case "probe":
@@ -98,8 +109,8 @@ func texts(v any) []string {
 	return s
 }
 
-// last is the time of the last event of h.
-func last(h *history.History) time.Duration {
+// Last is the time of the last event of h.
+func Last(h *history.History) time.Duration {
 	var t time.Duration
 	for i := range h.Len() {
 		t = max(t, h.Invoke(i))

@@ -71,7 +71,6 @@ func checkerEntries() []entry {
 		{Name: "ladder", Doc: "which rungs of consistency hold, from linearizable down to eventual, and how stale reads were"},
 		{Name: "stats", Doc: "operations and latency by kind and node"},
 		{Name: "power", Doc: "could the run have found anything: successes, faults that bit, overwritten values read"},
-		{Name: "availability", Doc: "what succeeded while each fault acted, and how soon after it"},
 		{Name: "logs", Doc: "panics, fatal errors, data races and corruption in the nodes' logs"},
 	}
 }
