@@ -1,0 +1,20 @@
+package cache
+
+import (
+	"context"
+
+	"github.com/faultline-dev/faultline/checker"
+	"github.com/faultline-dev/faultline/history"
+)
+
+// Exact is the search alone, without the rules over windows.
+func Exact(ctx context.Context, h *history.History, o Options) checker.Result {
+	j := &judgement{h: h, o: o, told: map[string]int{}}
+	j.result.Figures = map[string]float64{}
+	keys, err := j.read()
+	if err != nil {
+		return checker.Result{Reason: err.Error()}
+	}
+	j.exact(ctx, keys)
+	return j.result
+}
