@@ -74,10 +74,25 @@ func (w *World) at(t time.Duration, do action) {
 	w.events.push(event{max(t, w.now), w.seq, do})
 }
 
+// eventsMax bounds a run: a store whose messages beget ever more messages would
+// never let time pass. A run of 10 s has some ten thousand.
+const eventsMax = 3_000_000
+
+// runAway stops all nodes for good.
+func (w *World) runAway() {
+	w.violated(Violation{Name: "runaway", Nodes: []string{w.nodes[0].name}, Explain: "the nodes send ever more messages: the run was stopped after so many events that it would never have ended"})
+	for _, n := range w.nodes {
+		n.stop("stopped: the run goes on for ever")
+	}
+}
+
 // step lets the next event happen; false if there is none.
 func (w *World) step() bool {
 	if len(w.events) == 0 {
 		return false
+	}
+	if w.count == eventsMax {
+		w.runAway()
 	}
 	e := w.events.pop()
 	w.now = max(w.now, e.at)

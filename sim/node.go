@@ -53,6 +53,9 @@ func newNode(w *World, i int, name string) *node {
 // boot starts the process with what the disk holds.
 func (n *node) boot() error {
 	w := n.w
+	if w.count > eventsMax {
+		return fmt.Errorf("sim: %s does not start any more: the run went on for ever", n.name)
+	}
 	n.epoch++
 	w.trace.mix(traceBoot, uint64(w.now), uint64(n.i))
 	log, records, err := wal.Open(n.fs)

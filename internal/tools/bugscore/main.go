@@ -26,6 +26,8 @@ type bug struct {
 	System   string   `json:"system"`
 	Workload string   `json:"workload"`
 	Expects  []string `json:"expects"`
+	Doc      string   `json:"doc"`
+	Rule     string   `json:"rule"`
 }
 
 // sweep is what `faultline run --seeds --json` prints.
@@ -54,6 +56,7 @@ type options struct {
 	most   int
 	only   string
 	json   string
+	doc    string
 }
 
 func main() {
@@ -62,6 +65,7 @@ func main() {
 	flag.IntVar(&o.most, "most", 1000, "seeds to try from each")
 	flag.StringVar(&o.only, "only", "", "only bugs whose system/name holds this")
 	flag.StringVar(&o.json, "json", "", "write the scores to this file too")
+	flag.StringVar(&o.doc, "markdown", "", "write the table of the documentation to this file")
 	flag.Parse()
 	if err := run(os.Stdout, o); err != nil {
 		fmt.Fprintln(os.Stderr, "bugscore:", err)
@@ -82,6 +86,7 @@ func run(w io.Writer, o options) error {
 	fmt.Fprintf(w, "%-30s %6s %12s %10s  %s\n", "bug", "seeds", "simulated", "wall", "anomaly")
 	var lost []string
 	var rows []map[string]any
+	seeds := map[string]string{}
 	for _, b := range bugs {
 		if !strings.Contains(b.System+"/"+b.Name, o.only) {
 			continue
@@ -98,6 +103,7 @@ func run(w io.Writer, o options) error {
 			continue
 		}
 		fmt.Fprintf(w, "%-30s %6d %12s %10s  %s\n", b.System+"/"+b.Name, s.seeds, s.simulated.Round(time.Second), s.wall.Round(time.Millisecond), strings.Join(s.anomalies, ", "))
+		seeds[b.System+"/"+b.Name] = fmt.Sprintf("%d (%s)", s.seeds, strings.Join(s.anomalies, ", "))
 		rows = append(rows, map[string]any{
 			"system": b.System, "name": b.Name, "seeds": s.seeds, "simulated_ns": s.simulated, "wall_ns": s.wall, "anomalies": s.anomalies,
 		})
@@ -111,10 +117,38 @@ func run(w io.Writer, o options) error {
 			return err
 		}
 	}
+	if o.doc != "" {
+		if err := os.WriteFile(o.doc, []byte(markdown(bugs, seeds)), 0o644); err != nil { //nolint:gosec // for everyone to read
+			return err
+		}
+	}
 	if len(lost) > 0 {
 		return fmt.Errorf("%d bugs are lost: %s", len(lost), strings.Join(lost, ", "))
 	}
 	return nil
+}
+
+// markdown is the table of the documentation.
+func markdown(bugs []bug, seeds map[string]string) string {
+	var b strings.Builder
+	b.WriteString("# The bug catalogue\n\n" +
+		"Each bug is a switch of a bundled store (`--bug NAME`) that breaks one rule of its protocol. The harness must\n" +
+		"find every one by what it is expected to show, or by a broken invariant; with none on it must find nothing.\n" +
+		"Seeds is how many simulated runs of 10 s it took, the median of several starting points, and what showed.\n" +
+		"This page is written by `go run ./internal/tools/bugscore -markdown docs/bugs.md`.\n")
+	system := ""
+	for _, x := range bugs {
+		if x.System != system {
+			system = x.System
+			fmt.Fprintf(&b, "\n## %s\n\n| bug | what is wrong | the rule it breaks | workload | seeds |\n|---|---|---|---|---|\n", system)
+		}
+		found := seeds[x.System+"/"+x.Name]
+		if found == "" {
+			found = "not found by the simulator"
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", x.Name, x.Doc, x.Rule, x.Workload, found)
+	}
+	return b.String()
 }
 
 // faultline runs a command in this process.
