@@ -59,6 +59,7 @@ type page struct {
 	Strips                             []strip
 	Latency, Rate                      chart
 	NodeCharts                         []nodeCharts
+	Clocks                             *clocks
 	Objects                            *objects
 	Nodes, Kinds                       []countRow
 	Recovery                           []recoveryRow
@@ -185,6 +186,7 @@ func newPage(s Source) *page {
 	if p.HasOps {
 		p.length = faults.Last(s.History)
 		p.charts()
+		p.Clocks = newClocks(s.History, r.Faults, p.length, p.colors)
 		p.Objects = newObjects(s.History, r, p.length)
 	}
 	return p

@@ -64,7 +64,8 @@ type wrong struct {
 	every  time.Duration
 	before map[string]time.Duration // offsets
 	since  time.Duration
-	strobe int // changes so far
+	strobe int                      // changes so far
+	last   map[string]time.Duration // offsets measured just before healing
 }
 
 func start(ctx context.Context, env *nemesis.Env, step nemesis.Step) (nemesis.Active, error) {
@@ -115,7 +116,8 @@ func (w *wrong) set(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// Drive strobes; other forms only last.
+// Drive strobes; other forms only last. At its end it measures how far the clocks
+// have come, which says of a drift what the probe, early as it is, cannot.
 func (w *wrong) Drive(ctx context.Context, until time.Duration) error {
 	rt := w.env.Runtime
 	for w.form == "strobe" && w.every > 0 && rt.Now()+w.every < until {
@@ -131,7 +133,12 @@ func (w *wrong) Drive(ctx context.Context, until time.Duration) error {
 			return err
 		}
 	}
-	return rt.Sleep(ctx, until-rt.Now())
+	if err := rt.Sleep(ctx, until-rt.Now()); err != nil {
+		return err
+	}
+	var err error
+	w.last, err = w.env.Offsets(ctx, w.choice.Nodes)
+	return err
 }
 
 // Targets are the nodes whose clocks are wrong.
@@ -159,11 +166,19 @@ func (w *wrong) Probe(ctx context.Context) (bool, any, error) {
 }
 
 func (w *wrong) evidence(now map[string]time.Duration, counted string, n int) map[string]any {
-	offsets := map[string]any{}
-	for node, at := range now {
-		offsets[node] = float64(at.Microseconds()) / 1000
+	e := map[string]any{"form": w.form, "clock": "realtime", "offset_ms": millis(now), counted: n}
+	if w.last != nil {
+		e["offset_ms_before_heal"] = millis(w.last)
 	}
-	return w.choice.Evidence(map[string]any{"form": w.form, "clock": "realtime", "offset_ms": offsets, counted: n})
+	return w.choice.Evidence(e)
+}
+
+func millis(offsets map[string]time.Duration) map[string]any {
+	ms := map[string]any{}
+	for node, at := range offsets {
+		ms[node] = float64(at.Microseconds()) / 1000
+	}
+	return ms
 }
 
 func abs(d time.Duration) time.Duration { return max(d, -d) }
