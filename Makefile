@@ -6,7 +6,7 @@ PKG     := github.com/faultline-dev/faultline/cmd/faultline/command
 LDFLAGS := -s -w -X $(PKG).version=$(VERSION) -X $(PKG).commit=$(COMMIT)
 LINT    := $(GO) tool -modfile=tools/go.mod golangci-lint
 
-.PHONY: help build test test-long integration lint fmt verify bugs conformance sim soak-sim bench fuzz cover ci clean
+.PHONY: help build test test-long integration suites lint fmt verify bugs conformance sim soak-sim bench fuzz cover ci clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -23,6 +23,10 @@ test-long: ## all tests without -short, with the race detector
 
 integration: build ## real nodes and containers; with FAULTLINE_REQUIRE_DOCKER=1 nothing may skip
 	FAULTLINE_BIN=$(CURDIR)/bin/faultline $(GO) test -run '^TestIntegration' -count=1 -timeout 30m -p 1 ./...
+
+suites: build ## the suites smoke and ci against real nodes and containers: verdicts and anomalies as expected
+	@dir=$$(mktemp -d) && echo "runs, junit.xml and summary.md: $$dir" && \
+	timeout 25m bin/faultline suite smoke ci --runs "$$dir/runs" --junit "$$dir/junit.xml" --markdown "$$dir/summary.md"
 
 lint: ## the linters of .golangci.yml
 	$(LINT) run ./...
@@ -59,7 +63,7 @@ fuzz: ## fuzz the readers for a minute each
 cover: ## coverage of the short tests
 	$(GO) test -short -coverprofile=cover.out ./... && $(GO) tool cover -func=cover.out | tail -1
 
-ci: verify lint sim integration ## what CI runs after the tests
+ci: verify lint sim integration suites ## what CI runs after the tests
 
 clean: ## remove what building and running left
 	rm -rf bin runs cover.out
