@@ -38,8 +38,7 @@ func (t *tally) add(done history.Op, took time.Duration) {
 	if done.Error == "" || done.Observed != nil { // a comparison that failed is an answer
 		return
 	}
-	// What stands before the first colon is the kind, the rest the occasion.
-	kind, _, _ := strings.Cut(done.Error, ":")
+	kind := kindOf(done.Error)
 	if _, known := t.errors[kind]; !known && len(t.errors) >= tallyErrors {
 		kind = "others"
 	}
@@ -47,6 +46,16 @@ func (t *tally) add(done history.Op, took time.Duration) {
 		t.errors = map[string]int{}
 	}
 	t.errors[kind]++
+}
+
+// kindOf is what an error has in common with others: its root, which stands last,
+// without the occasions before it.
+func kindOf(text string) string {
+	root := text[strings.LastIndex(text, ": ")+1:]
+	if strings.HasPrefix(text, "no session") && root != text {
+		return "no session:" + root
+	}
+	return strings.TrimSpace(root)
 }
 
 // median is that of the last successes, 0 without one.

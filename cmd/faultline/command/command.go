@@ -36,6 +36,8 @@ type Env struct {
 	Getenv         func(string) string
 	// Terminal says that Stderr is a terminal.
 	Terminal bool
+	// Size is how many columns and rows that terminal has now, 0 where it is unknown.
+	Size func() (columns, rows int)
 
 	Systems   []clients.System
 	Workloads []workloads.Workload
@@ -53,9 +55,21 @@ func Default() Env {
 	return Env{
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 		Getenv: os.Getenv, Terminal: isTerminal(os.Stderr),
+		Size:    func() (int, int) { return sizeOf(os.Stderr) },
 		Systems: systems(), Workloads: allworkloads.All(), Faults: allfaults.All(),
 		Simulate: sim.ByName,
 	}
+}
+
+// size is that of the terminal, as it is mostly where it is unknown.
+func (env *Env) size() (columns, rows int) {
+	if env.Size != nil {
+		columns, rows = env.Size()
+	}
+	if columns <= 0 || rows <= 0 {
+		return 80, 24
+	}
+	return columns, rows
 }
 
 // color says whether to colour what goes to standard output.

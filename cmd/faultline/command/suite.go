@@ -194,7 +194,7 @@ func runSuite(ctx context.Context, env *Env, f *suiteFlags, s suites.Suite) (m s
 	if loud {
 		fmt.Fprintf(env.Stderr, "seed %d: suite %s, %d runs\n", j.Seed, s.Name, s.Runs())
 	}
-	view := suites.NewView(env.Stderr, env.Terminal, s)
+	view, stop := watchSuite(env, loud, s, begun)
 	var failed error
 	outcomes := suites.Execute(ctx, s, suites.Options{
 		Seed: j.Seed, Parallel: f.parallel, FailFast: f.failFast, Done: j.Done, Now: time.Now,
@@ -208,6 +208,7 @@ func runSuite(ctx context.Context, env *Env, f *suiteFlags, s suites.Suite) (m s
 			}
 		},
 	})
+	stop()
 	m = suites.Sum(s, outcomes)
 	m.Seed, m.Took = j.Seed, time.Since(begun).Round(time.Second)
 	m.Link = func(folder string) string { return "../" + filepath.Base(folder) }
@@ -218,6 +219,33 @@ func runSuite(ctx context.Context, env *Env, f *suiteFlags, s suites.Suite) (m s
 		fmt.Fprintf(env.Stdout, "summary:   %s\n", page)
 	}
 	return m, err
+}
+
+// watchSuite makes the view of a suite, which on a terminal goes on while a run lasts.
+func watchSuite(env *Env, loud bool, s suites.Suite, begun time.Time) (view *suites.View, stop func()) {
+	if !env.Terminal || !loud {
+		return suites.NewView(env.Stderr, nil, s), func() {}
+	}
+	view = suites.NewView(env.Stderr, env.size, s)
+	over, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		every := time.NewTicker(time.Second)
+		defer every.Stop()
+		for {
+			select {
+			case <-every.C:
+				view.Tick(time.Since(begun))
+			case <-over:
+				return
+			}
+		}
+	}()
+	return view, func() {
+		close(over)
+		<-ended
+		view.Tick(time.Since(begun))
+	}
 }
 
 // journal is a fresh one, or that of an interrupted execution to go on with.
