@@ -49,13 +49,20 @@ func (t *tally) add(done history.Op, took time.Duration) {
 }
 
 // kindOf is what an error has in common with others: its root, which stands last,
-// without the occasions before it.
+// without the occasions before it, and without names and numbers.
 func kindOf(text string) string {
 	root := text[strings.LastIndex(text, ": ")+1:]
-	if strings.HasPrefix(text, "no session") && root != text {
-		return "no session:" + root
+	words := strings.Fields(root)
+	for i, w := range words {
+		if strings.ContainsAny(w, "0123456789") {
+			words[i] = "…"
+		}
 	}
-	return strings.TrimSpace(root)
+	kind := strings.Join(words, " ")
+	if strings.HasPrefix(text, "no session:") {
+		return "no session: " + kind
+	}
+	return kind
 }
 
 // median is that of the last successes, 0 without one.

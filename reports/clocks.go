@@ -81,8 +81,9 @@ func clockSamplesOf(h *history.History) map[string][]sample {
 		id, _ := v["id"].(string)
 		switch {
 		case v["phase"] == "start" && op.F == "clock" && op.Type != history.Invoke:
-			for _, n := range texts(v["targets"]) {
-				last := 0.0
+			targets, _ := v["targets"].([]any)
+			for _, t := range targets {
+				n, last := fmt.Sprint(t), 0.0
 				if k := len(of[n]); k > 0 {
 					last = of[n][k-1].offset
 				}
