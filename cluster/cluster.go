@@ -239,8 +239,8 @@ type Launch struct {
 	Dir   string   // where it keeps its data; exists, and stays across restarts
 	// Listen is the address to listen on, by port name.
 	Listen map[string]string
-	// Dial is the address under which a peer's port is reached: peer name, then
-	// port name.
+	// Dial is the address under which a node's port is reached: its name, then the
+	// port's. The node itself may be among them.
 	Dial map[string]map[string]string
 	// Options are the run's options, resolved.
 	Options map[string]string

@@ -16,7 +16,9 @@ func System(name string, bugs []clients.Bug) clients.System {
 			"--listen", l.Listen[ClientPort], "--peer-listen", l.Listen["peer"],
 		}
 		for _, peer := range slices.Sorted(maps.Keys(l.Dial)) {
-			args = append(args, "--peer", peer+"="+l.Dial[peer]["peer"])
+			if peer != l.Node {
+				args = append(args, "--peer", peer+"="+l.Dial[peer]["peer"])
+			}
 		}
 		if l.Bug != "" {
 			args = append(args, "--bug", l.Bug)

@@ -81,6 +81,10 @@ func Serve(ctx context.Context, cfg Config) error {
 	if cfg.Tick == 0 {
 		cfg.Tick = 10 * time.Millisecond
 	}
+	if _, self := cfg.Peers[cfg.Name]; self {
+		// Counted twice it would raise the majority beyond what a majority can give.
+		return fmt.Errorf("node %s: it is among its own peers", cfg.Name)
+	}
 	fsys, err := disk.Dir(cfg.Data)
 	if err != nil {
 		return fmt.Errorf("node %s: %w", cfg.Name, err)
