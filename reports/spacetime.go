@@ -244,7 +244,7 @@ func (d *spacetime) bars() {
 		y := d.y(n) - 12 - float64(k%2)*15
 		text := fmt.Sprintf("p%d %s", op.Process, op.F)
 		if op.F == "read" {
-			text += fmt.Sprintf(" → %s", valueJSON(op.Out))
+			text += " → " + valueJSON(op.Out)
 		} else {
 			text += " " + valueJSON(op.In)
 		}

@@ -104,8 +104,12 @@ func (v *View) table() {
 	if last-first < len(v.s.Cases) {
 		foot += fmt.Sprintf(", cases %d to %d of %d", first+1, last, len(v.s.Cases))
 	}
-	for i, o := range v.now {
-		foot += []string{": ", "; "}[min(i, 1)] + v.name(o)
+	var now []string
+	for _, o := range v.now {
+		now = append(now, v.name(o))
+	}
+	if len(now) > 0 {
+		foot += ": " + strings.Join(now, "; ")
 	}
 	lines = append(lines, clip(printable(foot), columns))
 	var b strings.Builder

@@ -22,6 +22,7 @@ func TestBugs(t *testing.T) {
 }
 
 func findBug(t *testing.T, b clients.Bug) {
+	t.Helper()
 	env, _ := quiet()
 	a := asked{
 		system: b.System, bug: b.Name, workload: b.Workload, on: onSim, time: 10e9, checkTimeout: 60e9, checkMemory: "1GiB",

@@ -143,7 +143,8 @@ func (env *Env) printMatrix(asJSON, asSuite bool) error {
 
 // printSuite writes a suite of every cell that runs, for 5 s and without faults.
 func printSuite(w io.Writer, cells []cell) error {
-	text := "name: conformance\ndescription: Every cell of the matrix, without faults.\ndefaults:\n  on: docker\n  nemesis: none\n  time: 5s\n  keys: 3\n  rate: 200\nruns:\n"
+	var text strings.Builder
+	text.WriteString("name: conformance\ndescription: Every cell of the matrix, without faults.\ndefaults:\n  on: docker\n  nemesis: none\n  time: 5s\n  keys: 3\n  rate: 200\nruns:\n")
 	for _, c := range cells {
 		if !c.Runs {
 			continue
@@ -152,14 +153,14 @@ func printSuite(w io.Writer, cells []cell) error {
 		for _, k := range slices.Sorted(maps.Keys(c.Options)) {
 			set = append(set, k+": "+c.Options[k])
 		}
-		text += fmt.Sprintf("  - name: %s\n    system: %s\n    workload: %s\n    nodes: %d\n    opts: {%s}\n",
+		fmt.Fprintf(&text, "  - name: %s\n    system: %s\n    workload: %s\n    nodes: %d\n    opts: {%s}\n",
 			c.Name, c.System, c.Workload, c.Nodes, strings.Join(set, ", "))
 		if c.Expect == "valid" || c.Expect == "any" {
-			text += "    expect: " + c.Expect + "\n"
+			text.WriteString("    expect: " + c.Expect + "\n")
 		} else {
-			text += "    expect:\n      anomalies: " + c.Expect + "\n"
+			text.WriteString("    expect:\n      anomalies: " + c.Expect + "\n")
 		}
 	}
-	_, err := io.WriteString(w, text)
+	_, err := io.WriteString(w, text.String())
 	return err
 }

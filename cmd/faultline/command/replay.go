@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -66,9 +68,12 @@ func recorded(env *Env, f *reports.Folder, view asked) (*planned, error) {
 		return nil, err
 	}
 	b, err := f.Plan()
-	if err != nil {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		p.plan = nemesis.Plan{Format: 1, Seed: t.Seed, Time: t.Time} // a run without faults has no plan
 		return p, nil
+	case err != nil:
+		return nil, err
 	}
 	var plan nemesis.Plan
 	if err := json.Unmarshal(b, &plan); err != nil {
@@ -89,8 +94,8 @@ func recorded(env *Env, f *reports.Folder, view asked) (*planned, error) {
 func askedOf(t reports.Test) asked {
 	a := asked{
 		system: t.System, workload: t.Workload, nemesis: strings.Join(t.Nemesis, ","), on: t.On, time: t.Time, interval: t.Interval,
-		nodes: len(t.Nodes), keys: t.Keys, concurrency: fmt.Sprint(t.Concurrency), rate: t.Rate, seed: formatSeed(t.Seed),
-		bug: t.Bug, version: t.Version, image: t.Image, checkTimeout: t.Check.Timeout, checkMemory: fmt.Sprint(t.Check.Memory),
+		nodes: len(t.Nodes), keys: t.Keys, concurrency: strconv.Itoa(t.Concurrency), rate: t.Rate, seed: formatSeed(t.Seed),
+		bug: t.Bug, version: t.Version, image: t.Image, checkTimeout: t.Check.Timeout, checkMemory: strconv.FormatInt(t.Check.Memory, 10),
 		argv: t.Argv, given: func(string) bool { return true },
 	}
 	for k, v := range t.Options {

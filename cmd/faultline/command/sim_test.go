@@ -22,12 +22,12 @@ func quiet() (Env, *bytes.Buffer) {
 }
 
 // prepared is a simulated run of a seed, its shape drawn.
-func prepared(t testing.TB, seed uint64, flags map[string]string) *planned {
-	t.Helper()
+func prepared(tb testing.TB, seed uint64, flags map[string]string) *planned {
+	tb.Helper()
 	env, _ := quiet()
 	a := asked{
 		system: "raft", workload: "register", on: onSim, time: 10 * time.Second, checkTimeout: time.Minute,
-		checkMemory: "1GiB", seed: formatSeed(seed), runs: t.TempDir(),
+		checkMemory: "1GiB", seed: formatSeed(seed), runs: tb.TempDir(),
 		given: func(name string) bool { _, ok := flags[name]; return ok },
 	}
 	if s, ok := flags["system"]; ok {
@@ -35,7 +35,7 @@ func prepared(t testing.TB, seed uint64, flags map[string]string) *planned {
 	}
 	p, err := prepare(&env, a)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return p
 }
