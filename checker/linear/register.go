@@ -1,6 +1,9 @@
 package linear
 
 import (
+	"slices"
+	"sort"
+
 	"github.com/faultline-dev/faultline/history"
 )
 
@@ -138,6 +141,11 @@ func (z *zones) check() (conflict, error) {
 	if err := z.b.spent(); err != nil {
 		return conflict{}, err
 	}
+	return z.decide()
+}
+
+// decide judges what was loaded.
+func (z *zones) decide() (conflict, error) {
 	if c := z.fill(); c.kind != kindNone {
 		return c, nil
 	}
@@ -318,10 +326,26 @@ func (z *zones) blocks() error {
 	if err := z.table.init(writers, least, most, tags, z); err != nil {
 		return err
 	}
-	if err := z.reserve(int64(writers+1) * 25); err != nil {
+	if err := z.makeBlocks(writers + 1); err != nil {
 		return err
 	}
-	w := writers + 1
+	for k, c := range z.col.code {
+		code := c &^ open
+		if code != writing && code != swapping {
+			continue
+		}
+		if !z.table.put(z.to(k, code), z.addBlock(int32(k))) { //nolint:gosec // bounded by events
+			return inapplicable{"a value is written twice"}
+		}
+	}
+	return nil
+}
+
+// makeBlocks makes room for w blocks, and the initial value's.
+func (z *zones) makeBlocks(w int) error {
+	if err := z.reserve(int64(w) * 25); err != nil {
+		return err
+	}
 	z.writer, z.minRet, z.maxInv, z.minInv = make([]int32, 1, w), make([]int32, w), make([]int32, w), make([]int32, w)
 	z.flags = make([]uint8, w)
 	if z.swaps {
@@ -330,26 +354,61 @@ func (z *zones) blocks() error {
 	}
 	n := int32(z.n) //nolint:gosec // bounded by events
 	z.writer[0], z.flags[0], z.maxInv[0], z.minRet[0], z.minInv[0] = -1, flagKept, -1, n, n
-	for k, c := range z.col.code {
-		code := c &^ open
-		if code != writing && code != swapping {
+	return nil
+}
+
+// addBlock makes a block for the writer at position pos.
+func (z *zones) addBlock(pos int32) int32 {
+	b := int32(len(z.writer)) //nolint:gosec // bounded by events
+	z.writer = append(z.writer, pos)
+	z.maxInv[b], z.minInv[b], z.minRet[b] = pos, pos, int32(z.n) //nolint:gosec // bounded by events
+	if z.swaps {
+		z.prev[b] = -1
+	}
+	z.flags[b] = flagKept
+	if z.col.code[pos]&open != 0 {
+		z.flags[b] = flagMay
+	}
+	return b
+}
+
+// prefix checks the history as it stood after event cut, with the columns and the
+// table of z, which has loaded a longer one. Operations have the same positions
+// and blocks in both; those that had not returned are of unknown fate, and none
+// outranks the last.
+func (z *zones) prefix(cut int) (*zones, conflict, error) {
+	v := z.v.until(cut)
+	n := v.len()
+	p := &zones{v: v, b: z.b, n: n, fs: z.fs, table: z.table, swaps: z.swaps}
+	defer p.release()
+	if err := p.reserve(int64(n) * (4 + 1)); err != nil {
+		return nil, conflict{}, err
+	}
+	p.col = columns{z.col.inv[:n], slices.Clone(z.col.rank[:n]), slices.Clone(z.col.code[:n]), z.col.val[:n]}
+	for k := range n {
+		if r := &p.col.rank[k]; *r > int32(n) { //nolint:gosec // bounded by events
+			*r = int32(n) //nolint:gosec // bounded by events
+		}
+		i := v.at(k)
+		if v.h.Ret(i) <= cut {
 			continue
 		}
-		b, pos := int32(len(z.writer)), int32(k) //nolint:gosec // bounded by events
-		if !z.table.put(z.to(k, code), b) {
-			return inapplicable{"a value is written twice"}
-		}
-		z.writer = append(z.writer, pos)
-		z.maxInv[b], z.minInv[b], z.minRet[b] = pos, pos, n
-		if z.swaps {
-			z.prev[b] = -1
-		}
-		z.flags[b] = flagKept
-		if c&open != 0 {
-			z.flags[b] = flagMay
+		p.col.rank[k] = int32(n) //nolint:gosec // bounded by events
+		if c := p.col.code[k]; c == writing || c == swapping {
+			p.col.code[k] = c | open
+		} else if c == reading {
+			p.col.code[k] = dropped
 		}
 	}
-	return nil
+	w := sort.Search(len(z.writer), func(b int) bool { return int(z.writer[b]) >= n })
+	if err := p.makeBlocks(w); err != nil {
+		return nil, conflict{}, err
+	}
+	for _, k := range z.writer[1:w] {
+		p.addBlock(k)
+	}
+	c, err := p.decide()
+	return p, c, err
 }
 
 // fill puts the readers into their blocks and links the chains. It finds values
@@ -393,7 +452,7 @@ func (z *zones) block(v history.Value) (int32, bool) {
 		return 0, true
 	}
 	b := z.table.get(v)
-	return b, b > 0
+	return b, b > 0 && int(b) < len(z.writer) // the table may be that of a longer history
 }
 
 // read puts the reader at position k into its block. One that is wrong by itself
@@ -532,8 +591,8 @@ func (z *zones) sweep(ends []int32) [][2]int32 {
 	var pairs [][2]int32
 	type zone struct{ b, f, g int32 }
 	var beside []zone
-	for g := len(ends) - 1; g >= 0; g-- {
-		b := ends[g] - 1
+	for g, end := range slices.Backward(ends) {
+		b := end - 1
 		if b < 0 {
 			continue
 		}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"sort"
 	"strings"
 	"time"
 
@@ -16,12 +15,13 @@ import (
 // explainZones makes the anomaly of a conflict: it goes back to the earliest
 // moment at which there is one, minimises, and verifies with the search.
 func (p *plan) explainZones(pt part, z *zones, c conflict, d *decision) {
+	whole := *z
 	if z.swaps {
-		z, c = p.earliest(z, c)
+		z, c = earliest(&whole, z, c)
 	} else { // it is the earliest already
 		z.v.cut = needs(z, c)
 	}
-	e := explainer{p: p, z: z, v: z.v, full: pt.v, c: c}
+	e := explainer{p: p, z: z, whole: &whole, v: z.v, full: pt.v, c: c}
 	a, ops := e.anomaly()
 	if c.kind != kindPhantom && !p.verified(z.v.only(ops), z.written) {
 		d.verdict, d.reason = checker.Unknown, "internal error: the engines disagree about the witness "+fmt.Sprint(ops)
@@ -33,8 +33,9 @@ func (p *plan) explainZones(pt part, z *zones, c conflict, d *decision) {
 // earliest looks for a conflict in ever shorter prefixes: each is cut just
 // before the completion without which the last conflict would not exist. After a
 // few rounds it bisects. A prefix of a linearizable history is linearizable, so
-// what remains is the earliest moment.
-func (p *plan) earliest(z *zones, c conflict) (*zones, conflict) {
+// what remains is the earliest moment. Where the last conflict is the earliest,
+// as it mostly is, that takes one more check.
+func earliest(whole, z *zones, c conflict) (*zones, conflict) {
 	z.v = z.v.until(needs(z, c))
 	lo := 0 // a prefix known to be right
 	for round := 0; ; round++ {
@@ -45,7 +46,7 @@ func (p *plan) earliest(z *zones, c conflict) (*zones, conflict) {
 		if cut <= lo {
 			return z, c
 		}
-		got, k, err := checkZones(z.v.until(cut), p.b)
+		got, k, err := whole.prefix(cut)
 		switch {
 		case err != nil:
 			return z, c
@@ -74,14 +75,13 @@ func needs(z *zones, c conflict) int {
 			last = max(last, h.Ret(i))
 		}
 	}
-	for _, k := range append([]int32{c.a, c.b, c.c, c.d}, c.with...) {
-		if k >= 0 && z.col.code[k]&^open == swapping {
-			return v.cut // only certain once it returned or was seen: keep the whole
-		}
-	}
 	late := func(k int32) { // an operation that must be known to have happened
-		add(k, k >= 0 && z.col.code[k]&^open == reading)
-		if k >= 0 && z.col.code[k]&^open == writing {
+		if k < 0 {
+			return
+		}
+		code := z.col.code[k] &^ open
+		add(k, code == reading)
+		if code == writing || code == swapping {
 			last = max(last, z.certain(k))
 		}
 	}
@@ -97,17 +97,22 @@ func needs(z *zones, c conflict) int {
 		add(c.d, true)
 		late(c.b)
 		late(c.c)
-	case kindTwice, kindCycle, kindNone:
+	case kindTwice:
+		late(c.a)
+		late(c.b)
+	case kindCycle: // all are among those that connect them
+	case kindNone:
 		return v.cut
 	}
 	for _, k := range c.with {
 		late(k)
 	}
-	return last
+	return min(last, v.cut)
 }
 
-// certain is the index of the event that proves the write at position k: its
-// completion, or the first of a read of it.
+// certain is the index of an event that proves the write or the compare-and-set
+// at position k: its completion, or the first of a read of it; the view's cut
+// where only another compare-and-set does.
 func (z *zones) certain(k int32) int {
 	h := z.v.h
 	at := int(^uint(0) >> 1)
@@ -117,10 +122,7 @@ func (z *zones) certain(k int32) int {
 	if b, ok := z.block(z.to(int(k), z.col.code[k]&^open)); ok {
 		z.readers(b, func(k int32) { at = min(at, h.Ret(z.v.at(int(k)))) })
 	}
-	if at == int(^uint(0)>>1) {
-		return 0
-	}
-	return at
+	return min(at, z.v.cut)
 }
 
 // verified says whether the search finds the witness impossible too.
@@ -152,11 +154,13 @@ func violates(w view, spec model.Spec, written func(history.Value) bool) (bool, 
 
 // explainer says a zones conflict in words.
 type explainer struct {
-	p    *plan
-	z    *zones
-	v    view // as it stood when the conflict arose
-	full view
-	c    conflict
+	p *plan
+	z *zones
+	// whole is the zones of full, as far as they were made.
+	whole *zones
+	v     view // as it stood when the conflict arose
+	full  view
+	c     conflict
 }
 
 // op is the operation at position k; prefixes have the positions of the whole.
@@ -172,13 +176,6 @@ func (e *explainer) did(i int) string {
 		s += map[bool]string{true: " from ", false: " at "}[h.F(i) == "read"] + n
 	}
 	return s
-}
-
-func (e *explainer) returned(i int) string {
-	if e.v.typ(i) == history.Info {
-		return "never heard back"
-	}
-	return "was told at " + ms(e.v.h.Done(i))
 }
 
 // anomaly is the finished anomaly, and its witness as operation numbers.
@@ -340,9 +337,9 @@ func (e *explainer) older(old, now history.Value) string {
 		return ", and the register held nothing only at the very start"
 	}
 	x, y := e.op(c.a), e.op(c.b)
-	how := fmt.Sprintf("%s had written it", e.who(x))
+	how := e.who(x) + " had written it"
 	if h.F(x) == "read" {
-		how = fmt.Sprintf("%s had read it", e.who(x))
+		how = e.who(x) + " had read it"
 	}
 	did := "asked for " + model.Text(h, e.value(y)) + " to be written"
 	if h.F(y) == "read" {
@@ -369,10 +366,7 @@ func (e *explainer) staleName(c, d int32) string {
 	heal := lastHeal(h)
 	z := e.z
 	if z.v.len() < e.full.len() { // the zones of a prefix do not know what came later
-		z = &zones{v: e.full, b: newBudget(context.Background(), 0), n: e.full.len()}
-		if z.load() != nil || z.blocks() != nil {
-			return "nonlinearizable"
-		}
+		z = e.whole
 	}
 	for k := range z.n {
 		i := z.v.at(k)
@@ -405,9 +399,9 @@ func (z *zones) sawAt(k int) (history.Value, bool) {
 
 // lastHeal is when the last fault was healed, Forever if none was.
 func lastHeal(h *history.History) time.Duration {
-	for i := len(h.Faults) - 1; i >= 0; i-- {
-		if m, ok := h.Faults[i].Value.(map[string]any); ok && (m["phase"] == "heal" || m["phase"] == "gone") {
-			return h.Faults[i].Time
+	for _, v := range slices.Backward(h.Faults) {
+		if m, ok := v.Value.(map[string]any); ok && (m["phase"] == "heal" || m["phase"] == "gone") {
+			return v.Time
 		}
 	}
 	return history.Forever
@@ -511,7 +505,7 @@ func sortedOps(set map[int32]bool) []int32 {
 	for i := range set {
 		ops = append(ops, i)
 	}
-	sort.Slice(ops, func(a, b int) bool { return ops[a] < ops[b] })
+	slices.Sort(ops)
 	return ops
 }
 
