@@ -31,6 +31,59 @@ func versionRegressions(h *history.History, parts []part, limit int) []checker.A
 }
 
 func regression(h *history.History, v view) *checker.Anomaly {
+	a, b := backwards(h, v), twofold(h, v)
+	if a == nil || b != nil && b.Time < a.Time {
+		return b
+	}
+	return a
+}
+
+// twofold looks for two operations that show different values under one version.
+// O(n).
+func twofold(h *history.History, v view) *checker.Anomaly {
+	first := map[int64]int{}
+	for k := range v.len() {
+		j := v.at(k)
+		x := shows(h, j)
+		if h.Version(j) <= 0 || x == history.None || x.IsPair() { // pairs are not interned
+			continue
+		}
+		i, ok := first[h.Version(j)]
+		if !ok {
+			first[h.Version(j)] = j
+			continue
+		}
+		if shows(h, i) != x {
+			return &checker.Anomaly{
+				Name: "version-regression", Ops: pair(h.Index(i), h.Index(j)), Time: max(h.Done(i), h.Done(j)),
+				Explain: fmt.Sprintf("process %d %s with version %d, told at %s; but process %d %s with the same version, told at %s.",
+					h.Process(j), model.Describe(h, j), h.Version(j), ms(h.Done(j)), h.Process(i), model.Describe(h, i), ms(h.Done(i))),
+			}
+		}
+	}
+	return nil
+}
+
+// shows is the value that a register holds under operation i's version, None
+// where the operation does not say.
+func shows(h *history.History, i int) history.Value {
+	if h.Type(i) != history.OK {
+		return history.None
+	}
+	switch h.F(i) {
+	case "read":
+		return h.Out(i)
+	case "write":
+		return h.In(i)
+	case "cas":
+		return gives(h, i)
+	}
+	return history.None
+}
+
+// backwards looks for an operation that shows a lower version than one that had
+// returned before it was invoked. O(n log n).
+func backwards(h *history.History, v view) *checker.Anomaly {
 	var ops []int
 	for k := range v.len() {
 		if i := v.at(k); h.Version(i) > 0 && h.Type(i) == history.OK {
