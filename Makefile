@@ -6,7 +6,7 @@ PKG     := github.com/faultline-dev/faultline/cmd/faultline/command
 LDFLAGS := -s -w -X $(PKG).version=$(VERSION) -X $(PKG).commit=$(COMMIT)
 LINT    := $(GO) tool -modfile=tools/go.mod golangci-lint
 
-.PHONY: help build test test-long integration suites lint fmt verify bugs conformance sim soak-sim bench fuzz cover ci clean
+.PHONY: help build test test-long integration suites lint fmt verify bugs conformance sim soak-sim bench agree fuzz cover ci clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -56,6 +56,9 @@ soak-sim: ## 10,000 seeds of each correct store under every fault of the failure
 bench: ## benchmarks against peers in the same process, with ratios
 	$(GO) test -run '^$$' -bench . -benchtime 1x ./history ./generator ./checker/... .
 	$(GO) run ./internal/bench
+
+agree: ## the judges against Porcupine on 200,000 random larger histories: hours
+	FAULTLINE_HISTORIES=200000 $(GO) test -run TestAgreeWithPorcupine -v -count=1 -timeout 12h ./checker/linear
 
 fuzz: ## fuzz the readers for a minute each
 	$(GO) test -run '^$$' -fuzz FuzzRead -fuzztime 60s ./history
