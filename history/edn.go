@@ -170,15 +170,6 @@ type ednMap struct {
 	values []any
 }
 
-func (m *ednMap) get(name string) (any, bool) {
-	for i, k := range m.keys {
-		if k == keyword(name) {
-			return m.values[i], true
-		}
-	}
-	return nil, false
-}
-
 func (p *ednReader) dict() (*ednMap, error) {
 	list, err := p.list('}')
 	if err != nil {

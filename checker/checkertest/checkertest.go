@@ -30,7 +30,9 @@ import (
 func Run(t *testing.T, dir string, checkers func(command string) checker.Checker) {
 	t.Helper()
 	datadriven.Walk(t, dir, func(t *testing.T, path string) {
+		t.Helper()
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
+			t.Helper()
 			h, err := Parse(d.Input)
 			if err != nil {
 				return "error: " + err.Error() + "\n"

@@ -242,10 +242,10 @@ func Mutate(r *rand.Rand, rows []Row) {
 		if a.Out == nil && a.F != "read" && a.F != "get" && a.F != "dequeue" {
 			return
 		}
-		switch {
-		case b.F == a.F:
+		switch b.F {
+		case a.F:
 			a.Out = b.Out
-		case b.F == "write" || b.F == "put" || b.F == "enqueue":
+		case "write", "put", "enqueue":
 			a.Out = b.In
 		}
 	case 2: // later

@@ -12,7 +12,7 @@ import (
 )
 
 // Span is one fault from its start to its end.
-type Span struct {
+type Span struct { //nolint:recvcheck // a value, folded in place
 	ID      string        `json:"id,omitempty"`
 	Fault   string        `json:"fault"`
 	Targets []string      `json:"targets"`

@@ -80,9 +80,9 @@ func (g *graph) cycle(roots []int32) []int32 {
 				stack = stack[:len(stack)-1]
 			case color[u] == grey:
 				var c []int32
-				for i := len(stack) - 1; i >= 0; i-- {
-					c = append(c, stack[i].v)
-					if stack[i].v == u {
+				for _, s := range slices.Backward(stack) {
+					c = append(c, s.v)
+					if s.v == u {
 						return c
 					}
 				}
@@ -348,5 +348,5 @@ func (t *table) cyclic(rung string, c []int32, p history.Process) Rung {
 	if p != -1 {
 		whose = fmt.Sprintf("as process %v saw it, ", p)
 	}
-	return t.anomaly(rung, fmt.Sprintf("%seach of these must come before the next, and the last before the first: %s%s.", whose, strings.Join(list, "; "), more), ops...)
+	return t.anomaly(rung, fmt.Sprintf("%search of these must come before the next, and the last before the first: %s%s.", whose, strings.Join(list, "; "), more), ops...)
 }

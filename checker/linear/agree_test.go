@@ -28,6 +28,7 @@ func engine(h *history.History, spec model.Spec, name string) checker.Result {
 // TestAgreeWithBrute compares every engine with brute force on small random
 // histories of every model, right ones and mutated ones.
 func TestAgreeWithBrute(t *testing.T) {
+	t.Parallel()
 	n := 4000
 	if !testing.Short() {
 		n = 40000
@@ -75,7 +76,7 @@ func TestAgreeWithBrute(t *testing.T) {
 						t.Fatalf("seed %d: %s says %v (%s), brute force %v:\n%s", seed, name, got.Verdict, got.Reason, want, text(h))
 					}
 					for _, a := range got.Anomalies {
-						checkWitness(t, h, spec, a)
+						checkWitness(t, h, a)
 					}
 				}
 			}
@@ -85,7 +86,7 @@ func TestAgreeWithBrute(t *testing.T) {
 }
 
 // checkWitness wants a non-empty witness with words.
-func checkWitness(t *testing.T, h *history.History, spec model.Spec, a checker.Anomaly) {
+func checkWitness(t *testing.T, h *history.History, a checker.Anomaly) {
 	t.Helper()
 	if len(a.Ops) == 0 || a.Explain == "" || a.Name == "" {
 		t.Fatalf("an anomaly without evidence: %+v\n%s", a, text(h))

@@ -56,14 +56,6 @@ func (b *budget) grow(n int64) error {
 	return nil
 }
 
-// room is how much memory is left, at least 0; 0 < room where there is no limit.
-func (b *budget) room() int64 {
-	if b.limit == 0 {
-		return 1 << 62
-	}
-	return max(0, b.limit-b.used.Load())
-}
-
 func (b *budget) describe(err error, o Options) string {
 	switch {
 	case errors.Is(err, errMemory):

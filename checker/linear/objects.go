@@ -264,8 +264,11 @@ func checkQueue(v view) (f *flaw, only string, err error) {
 			return &flaw{"duplicated", fmt.Sprintf("%s at %s, and %s at %s; but it was enqueued once.", sentence(h, x.deq), ms(h.Done(x.deq)),
 				sentence(h, i), ms(h.Done(i))), []int{x.enq, x.deq, i}, max(h.Done(i), h.Done(x.deq))}, "", nil
 		case h.Done(i) < h.Invoke(x.enq):
-			return &flaw{"phantom", fmt.Sprintf("%s at %s; but it was only asked to be enqueued at %s.", sentence(h, i), ms(h.Done(i)), ms(h.Invoke(x.enq))),
-				[]int{x.enq, i}, h.Invoke(x.enq)}, "", nil
+			return &flaw{
+				"phantom", fmt.Sprintf("%s at %s; but it was only asked to be enqueued at %s.", sentence(h, i), ms(h.Done(i)), ms(h.Invoke(x.enq))),
+				[]int{x.enq, i},
+				h.Invoke(x.enq),
+			}, "", nil
 		}
 		x.deq = i
 	}

@@ -1,6 +1,8 @@
 package linear
 
 import (
+	"slices"
+
 	"github.com/faultline-dev/faultline/checker/model"
 	"github.com/faultline-dev/faultline/history"
 )
@@ -422,16 +424,11 @@ func (s *search) useful(minRet int64) (list []int32, all bool) {
 	}
 	var wants []history.Value
 	seen := func(v history.Value) bool {
-		for _, w := range wants {
-			if w == v {
-				return true
-			}
-		}
-		return false
+		return slices.Contains(wants, v)
 	}
 	for n := s.next[s.head]; n != s.head && n&1 == 0; n = s.next[n] {
-		v, some, any := s.keyed.Wants(s.state, s.p.must[n/2].op)
-		if any {
+		v, some, other := s.keyed.Wants(s.state, s.p.must[n/2].op)
+		if other {
 			return nil, true
 		}
 		if some && !seen(v) {
@@ -596,7 +593,7 @@ func (t *table) put(e int) {
 // that goes with every valid answer.
 func replay(p *problem, order []int32) bool {
 	n := len(p.must)
-	s, ok := p.m.Init(), true
+	s := p.m.Init()
 	placed := make([]bool, n)
 	left := n
 	latest := int64(-1 << 62) // the largest invocation so far
@@ -616,9 +613,11 @@ func replay(p *problem, order []int32) bool {
 			return false
 		}
 		latest = max(latest, e.inv)
-		if s, ok = p.m.Step(s, e.op); !ok {
+		to, ok := p.m.Step(s, e.op)
+		if !ok {
 			return false
 		}
+		s = to
 	}
 	return left == 0
 }

@@ -24,15 +24,14 @@ import (
 // have returned or timed out. The zero value is not usable; NewStream makes one.
 // It is not safe for concurrent use.
 type Stream struct {
-	excluding bool
-	open      map[history.Process]*streamOp
-	queue     []streamEvent // in order; those at the front wait for an outcome
-	keys      map[string]*frontier
-	limit     int
-	found     *checker.Anomaly
-	gaveUp    string
-	ending    bool
-	index     int
+	open   map[history.Process]*streamOp
+	queue  []streamEvent // in order; those at the front wait for an outcome
+	keys   map[string]*frontier
+	limit  int
+	found  *checker.Anomaly
+	gaveUp string
+	ending bool
+	index  int
 }
 
 type streamEvent struct {
@@ -414,7 +413,7 @@ func (f *frontier) forget() {
 	if len(f.mays) == 0 || len(f.configs) == 0 || f.configs[0].used == "" {
 		return
 	}
-	for i := len(f.mays) - 1; i >= 0; i-- {
+	for i := range slices.Backward(f.mays) {
 		all := true
 		for _, c := range f.configs {
 			all = all && uses(c.used, i)

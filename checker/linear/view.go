@@ -2,6 +2,7 @@ package linear
 
 import (
 	"math"
+	"slices"
 	"sort"
 	"time"
 
@@ -151,10 +152,8 @@ func (p *problem) shrink() {
 		}
 		return e.op.Code == model.CodeNot
 	}
-	for _, e := range p.must {
-		if want(e) {
-			return // something asserts "not u": any write may be what ended u
-		}
+	if slices.ContainsFunc(p.must, want) {
+		return // something asserts "not u": any write may be what ended u
 	}
 	gives := map[history.Value][]int{}
 	for i, e := range p.may {

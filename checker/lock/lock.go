@@ -38,13 +38,13 @@ import (
 type Promise string
 
 const (
-	// Exclusion: no two hold the lock at a time. Any overlap is a double-hold, any
+	// Exclusion means that no two hold the lock at a time. Any overlap is a double-hold, any
 	// lost update an anomaly.
 	Exclusion Promise = "exclusion"
-	// WithinLease: no two hold it before the earlier one's lease has run out by
+	// WithinLease means that no two hold it before the earlier one's lease has run out by
 	// its own clock.
 	WithinLease Promise = "exclusion-within-lease"
-	// FencedData: holds may overlap, but no update of the guarded data is lost, and
+	// FencedData means that holds may overlap, but no update of the guarded data is lost, and
 	// none is taken under a token older than one already used.
 	FencedData Promise = "fenced-data"
 )

@@ -5,6 +5,7 @@ package model
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/faultline-dev/faultline/history"
@@ -18,11 +19,11 @@ type State int64
 type Fate uint8
 
 const (
-	// Drop: the operation did nothing and saw nothing, or nothing is known of it.
+	// Drop means that the operation did nothing and saw nothing, or nothing is known of it.
 	Drop Fate = iota
-	// Must: the operation took effect between its invocation and its return.
+	// Must means that the operation took effect between its invocation and its return.
 	Must
-	// May: it took effect at some time after its invocation, or never.
+	// May means that it took effect at some time after its invocation, or never.
 	May
 )
 
@@ -114,12 +115,7 @@ func (s Spec) knows(h *history.History) bool {
 }
 
 func (s Spec) has(f string) bool {
-	for _, o := range s.Ops {
-		if o == f {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(s.Ops, f)
 }
 
 func unknownOp(spec, f string) error {

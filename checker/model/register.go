@@ -117,9 +117,9 @@ func (register) Gives(op Op) (history.Value, bool) {
 	return history.None, false
 }
 
-// Wants is the value that op needs to be there; any is true where it needs only
+// Wants is the value that op needs to be there; other is true where it needs only
 // some other value than s.
-func (register) Wants(s State, op Op) (v history.Value, some, any bool) {
+func (register) Wants(s State, op Op) (v history.Value, some, other bool) {
 	switch op.Code {
 	case CodeRead, CodeCAS:
 		return op.A, true, false
@@ -133,7 +133,7 @@ func (register) Wants(s State, op Op) (v history.Value, some, any bool) {
 // the indeterminate operations that give what another one wants.
 type Keyed interface {
 	Gives(op Op) (v history.Value, ok bool)
-	Wants(s State, op Op) (v history.Value, some, any bool)
+	Wants(s State, op Op) (v history.Value, some, other bool)
 }
 
 // canon gives equal Values to equal arrays of two, the only values that a

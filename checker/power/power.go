@@ -153,9 +153,9 @@ func (m *measure) fault(asked string) {
 			outage++
 		}
 	}
-	rule := fmt.Sprintf("%s starts, bites, and sees operations succeed (or measures an outage)", asked)
+	rule := asked + " starts, bites, and sees operations succeed (or measures an outage)"
 	got := fmt.Sprintf("started %d, bit %d, with successes %d, with an outage %d", started, bit, ok, outage)
-	missing := ""
+	var missing string
 	switch {
 	case started == 0:
 		missing = asked + " never started"

@@ -14,7 +14,7 @@ import (
 )
 
 // Count is how operations ended.
-type Count struct {
+type Count struct { //nolint:recvcheck // a value, counted up in place
 	OK   int `json:"ok"`
 	Fail int `json:"fail"`
 	Info int `json:"info"`

@@ -252,7 +252,10 @@ func reads(f string) bool { return f == "read" || f == "get" || f == "contains" 
 
 func (s *sim) key(k int) string { return fmt.Sprintf("k%d", k) }
 
-func (s *sim) node(w *worker) string { return nodes()[int(w.process)%len(nodes())] }
+func (s *sim) node(w *worker) string {
+	all := nodes()
+	return all[int(w.process)%len(all)]
+}
 
 func nodes() [3]string { return [3]string{"n1", "n2", "n3"} }
 

@@ -39,7 +39,10 @@ func main() {
 		if !strings.Contains(name, *only) {
 			continue
 		}
-		measure(name, r, *limit)
+		if err := measure(name, r, *limit); err != nil {
+			fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
+			os.Exit(1) //nolint:forbidigo // this is main
+		}
 	}
 }
 
@@ -95,16 +98,14 @@ func rows(long bool) []row {
 	return rs
 }
 
-func measure(name string, r row, limit time.Duration) {
+func measure(name string, r row, limit time.Duration) error {
 	h, err := synth.History(r.Options)
 	if err != nil {
-		fmt.Fprintln(os.Stderr, name, err)
-		os.Exit(1)
+		return err
 	}
 	spec, err := model.Named(r.spec)
 	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
+		return err
 	}
 	res, took := best(h, linear.Options{Model: spec, Engine: r.engine, Timeout: time.Minute})
 	sorted := yardstick(r.Ops)
@@ -121,6 +122,7 @@ func measure(name string, r row, limit time.Duration) {
 	n := float64(r.Ops)
 	fmt.Fprintf(os.Stdout, "%-64s %10v %8.1f %8.1f %10.2f %12s %10s %s\n", name, res.Verdict, float64(took)/n, float64(res.PeakBytes)/n,
 		float64(took)/float64(sorted), them, ratio, res.Engine)
+	return nil
 }
 
 func best(h *history.History, o linear.Options) (checker.Result, time.Duration) {
