@@ -29,9 +29,8 @@ func mutants() []mutant {
 		{"rule 3 forgets that a zone ends", "register.go", "if o.f > g {", "if o.f > g+1 {"},
 		{"backward zones within forward ones are passed over", "register.go", "if f <= o.g {", "if f <= g && f <= o.g {"},
 		{"forward zones that overlap are passed over", "register.go", "if f <= o.g {", "if f > g && f <= o.g {"},
-		{"backward zones count as forward ones", "register.go", "if f <= g {\n\t\t\tbeside", "{\n\t\t\tbeside"},
 		{"the initial value may come at any time", "register.go", "f = 0\n\t\t\t} else {", "f = int32(z.n)\n\t\t\t} else {"},
-		{"equal stamps are in the journal's order", "register.go", "r < n && z.col.inv[r] <= t; r++", "false; r++"},
+		{"equal stamps are in the journal's order", "register.go", "r < n && z.col.inv[r] <= t; r++", "r < n && z.col.inv[r] < t; r++"},
 		// What is dropped, and what is kept.
 		{"writes of unknown fate happened", "register.go", "z.flags[b] = flagMay", "z.flags[b] = flagKept"},
 		{"those that were read did not happen", "register.go", "z.flags[b]&(flagRead|flagEaten) != 0", "z.flags[b]&flagEaten != 0"},
