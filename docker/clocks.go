@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"runtime"
 	"strings"
 	"sync"
@@ -110,9 +111,7 @@ func (c *Cluster) applyClocks(ctx context.Context, p *pod) error {
 func (c *Cluster) askHands(ctx context.Context, p *pod, q clock.Request) (map[string]clock.Answer, error) {
 	p.mu.Lock()
 	system := make(map[string]string, len(p.system))
-	for name, id := range p.system {
-		system[name] = id
-	}
+	maps.Copy(system, p.system)
 	p.mu.Unlock()
 	out := map[string]clock.Answer{}
 	for name, id := range system {

@@ -47,7 +47,7 @@ func TestIntegrationClockRaft(t *testing.T) {
 	s := raft.System(nil)
 	c, opts := dockertest.Up(t, s, 3, nil, "")
 	client := bundled.New(clients.Target{Node: c.Nodes()[0], Cluster: c, Options: opts, Timeout: time.Second})
-	defer client.Close()
+	defer func() { _ = client.Close() }()
 	pace := func() float64 {
 		t.Helper()
 		from, start := status(t, client), time.Now()

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/faultline-dev/faultline/cluster"
@@ -163,9 +164,7 @@ func (n *node) guard() {
 // flush carries out what the replica wants.
 func (n *node) flush() {
 	out := n.r.Output()
-	for _, s := range out.Saves {
-		n.saves = append(n.saves, s)
-	}
+	n.saves = append(n.saves, out.Saves...)
 	for i := range out.Frames {
 		if to, ok := n.w.index[out.Frames[i].To]; ok && to < len(n.w.nodes) {
 			n.w.send(n.i, to, out.Frames[i].Payload)
@@ -191,7 +190,7 @@ func (n *node) flush() {
 
 func (n *node) noteRole() {
 	s := n.r.Status()
-	if role := s.Role + " of term " + fmt.Sprint(s.Term) + ", leader " + s.Leader; role != n.role {
+	if role := s.Role + " of term " + strconv.FormatUint(s.Term, 10) + ", leader " + s.Leader; role != n.role {
 		n.role = role
 		n.logf("%s, commit %d, applied %d", role, s.Commit, s.Applied)
 	}

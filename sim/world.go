@@ -67,9 +67,12 @@ func (c *Config) defaults() {
 		v *time.Duration
 		d time.Duration
 	}{
-		{&c.Net.Least, time.Millisecond}, {&c.Net.Mean, time.Millisecond},
-		{&c.Net.ClientLeast, 2 * time.Millisecond}, {&c.Net.ClientMean, 4 * time.Millisecond},
-		{&c.SyncLeast, 500 * time.Microsecond}, {&c.SyncMean, 1500 * time.Microsecond},
+		{&c.Net.Least, time.Millisecond},
+		{&c.Net.Mean, time.Millisecond},
+		{&c.Net.ClientLeast, 2 * time.Millisecond},
+		{&c.Net.ClientMean, 4 * time.Millisecond},
+		{&c.SyncLeast, 500 * time.Microsecond},
+		{&c.SyncMean, 1500 * time.Microsecond},
 		{&c.System.Tick, 10 * time.Millisecond},
 	} {
 		if *d.v == 0 {

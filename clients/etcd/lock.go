@@ -183,7 +183,7 @@ func (c *Client) leave(ctx context.Context, place string) error {
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("somebody else holds the lock, and leaving its queue failed: %s", err.Error()) //nolint:errorlint // its fate is another
+		return fmt.Errorf("somebody else holds the lock, and leaving its queue failed: %s", err.Error())
 	}
 	return history.Definite(errHeld)
 }

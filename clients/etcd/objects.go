@@ -26,7 +26,7 @@ const rates = 50 * time.Millisecond
 // CacheTTL is a time to live of which a quarter is still a second.
 func (*Client) CacheTTL(_ options.Values, ttl time.Duration) time.Duration {
 	const least = 4 * time.Second
-	return max(least, (ttl+least-1)/least*least)
+	return max(least, (ttl + least - 1).Truncate(least))
 }
 
 // Set writes a key bound to a lease of its own. Only the write has an effect.

@@ -120,7 +120,7 @@ func (c *Client) queue(key string) (token int64, err error) {
 
 // unknown keeps an error that comes after an effect from being taken for a refusal.
 func unknown(err error) error {
-	return fmt.Errorf("after the node was created: %s", err.Error()) //nolint:errorlint // its fate is another
+	return fmt.Errorf("after the node was created: %s", err.Error())
 }
 
 // Release gives the lock back: it deletes the session's own node, or, in the naive

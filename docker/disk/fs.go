@@ -76,7 +76,7 @@ func (n *node) opened(fd int) (*handle, syscall.Errno) {
 }
 
 // Open opens a file.
-func (n *node) Open(_ context.Context, flags uint32) (fs.FileHandle, uint32, syscall.Errno) {
+func (n *node) Open(ctx context.Context, flags uint32) (fs.FileHandle, uint32, syscall.Errno) {
 	how := int(flags) &^ (syscall.O_APPEND | syscall.O_DIRECT | syscall.O_TRUNC | syscall.O_CREAT | syscall.O_EXCL)
 	fd, err := syscall.Open(n.path(""), how|syscall.O_CLOEXEC|syscall.O_NOFOLLOW, 0)
 	if err != nil {
@@ -88,7 +88,7 @@ func (n *node) Open(_ context.Context, flags uint32) (fs.FileHandle, uint32, sys
 	}
 	if flags&syscall.O_TRUNC != 0 {
 		if errno := n.j.truncate(h.in, 0); errno != 0 {
-			h.Release(context.Background())
+			_ = h.Release(ctx)
 			return nil, 0, errno
 		}
 	}
@@ -111,7 +111,7 @@ func (n *node) Create(ctx context.Context, name string, flags, mode uint32, out 
 		return nil, nil, 0, errno
 	}
 	if r, ok := plain.(fs.FileReleaser); ok {
-		defer r.Release(ctx)
+		defer func() { _ = r.Release(ctx) }()
 	}
 	how := int(flags) & (syscall.O_ACCMODE | syscall.O_NOATIME)
 	fd, err := syscall.Open(path, how|syscall.O_CLOEXEC, 0)
@@ -129,7 +129,7 @@ func (n *node) Create(ctx context.Context, name string, flags, mode uint32, out 
 func (n *node) Setattr(ctx context.Context, f fs.FileHandle, in *fuse.SetAttrIn, out *fuse.AttrOut) syscall.Errno {
 	h, open := f.(*handle)
 	if size, ok := in.GetSize(); ok {
-		if errno := n.resize(h, int64(size)); errno != 0 {
+		if errno := n.resize(ctx, h, int64(size)); errno != 0 {
 			return errno
 		}
 		in.Valid &^= fuse.FATTR_SIZE
@@ -141,7 +141,7 @@ func (n *node) Setattr(ctx context.Context, f fs.FileHandle, in *fuse.SetAttrIn,
 	return n.LoopbackNode.Setattr(ctx, nil, in, out)
 }
 
-func (n *node) resize(h *handle, size int64) syscall.Errno {
+func (n *node) resize(ctx context.Context, h *handle, size int64) syscall.Errno {
 	if h != nil {
 		return n.j.truncate(h.in, size)
 	}
@@ -153,7 +153,7 @@ func (n *node) resize(h *handle, size int64) syscall.Errno {
 	if errno != 0 {
 		return errno
 	}
-	defer h.Release(context.Background())
+	defer func() { _ = h.Release(ctx) }()
 	return n.j.truncate(h.in, size)
 }
 

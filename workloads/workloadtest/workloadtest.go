@@ -46,6 +46,7 @@ const (
 
 // Run is the whole kit.
 func Run(t *testing.T, k Kit) {
+	t.Helper()
 	if k.Steps == 0 {
 		k.Steps = 2000
 	}

@@ -82,7 +82,7 @@ func run(w io.Writer, o options) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(runs)
+	defer func() { _ = os.RemoveAll(runs) }()
 	fmt.Fprintf(w, "%-30s %6s %12s %10s  %s\n", "bug", "seeds", "simulated", "wall", "anomaly")
 	var lost []string
 	var rows []map[string]any
@@ -152,21 +152,22 @@ func markdown(bugs []bug, seeds map[string]string) string {
 }
 
 // faultline runs a command in this process.
-func faultline(args ...string) (out []byte, code int, err error) {
+func faultline(args ...string) ([]byte, error) {
 	var stdout, stderr bytes.Buffer
 	env := command.Default()
 	env.Stdout, env.Stderr, env.Terminal = &stdout, &stderr, false
-	code = command.Main(args, env)
+	var err error
+	code := command.Main(args, env)
 	if code == exit.Usage || code == exit.Broken {
 		err = fmt.Errorf("faultline %s: exit %d: %s", strings.Join(args, " "), code, strings.TrimSpace(stderr.String()))
 	}
-	return stdout.Bytes(), code, err
+	return stdout.Bytes(), err
 }
 
 // catalogue lists the bugs whose workload exists.
 func catalogue() ([]bug, error) {
 	var bugs []bug
-	out, _, err := faultline("list", "bugs", "--json")
+	out, err := faultline("list", "bugs", "--json")
 	if err == nil {
 		err = json.Unmarshal(out, &bugs)
 	}
@@ -196,7 +197,7 @@ func median(b bug, o options, runs string) (score, error) {
 
 func find(b bug, from uint64, most int, runs string) (score, error) {
 	last := from + uint64(most) - 1 //nolint:gosec // positive
-	out, _, err := faultline("run", "--system", b.System, "--bug", b.Name, "--on", "sim", "--json", "--quiet", "--runs", runs,
+	out, err := faultline("run", "--system", b.System, "--bug", b.Name, "--on", "sim", "--json", "--quiet", "--runs", runs,
 		"--seeds", strconv.FormatUint(from, 10)+".."+strconv.FormatUint(last, 10))
 	if err != nil {
 		return score{}, err
