@@ -179,16 +179,8 @@ func (r *run) loop(ctx context.Context, w *worker, clock func() time.Duration) e
 			_ = r.Runtime.Sleep(ctx, pause)
 		case generator.Do:
 			idle = idleLeast
-<<<<<<< HEAD
 			if step.At > c.Now && r.Runtime.Sleep(ctx, step.At-c.Now) != nil || ctx.Err() != nil {
 				continue // over
-=======
-			if step.At > c.Now {
-				_ = r.Runtime.Sleep(ctx, step.At-c.Now)
-			}
-			if ctx.Err() != nil {
-				return nil //nolint:nilerr // being told to end is no failure
->>>>>>> b4bc04b (what the linters found; a test that could not pass goes)
 			}
 			pause, err := r.operate(ctx, w, c, step.Op)
 			if err != nil {
