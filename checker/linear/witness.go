@@ -483,14 +483,19 @@ func (e *explainer) seesAtCut(i int) []history.Value {
 	return sees(e.v.h, i)
 }
 
-// observer is a read of w, or else the compare-and-set that expects it.
+// observer is the read of w that returned first, or else the compare-and-set that
+// expects it: the conflict may be from before other reads returned.
 func (e *explainer) observer(w history.Value) int32 {
 	b, ok := e.z.block(w)
 	if !ok || b == 0 {
 		return -1
 	}
 	found := int32(-1)
-	e.z.readers(b, func(k int32) { found = k })
+	e.z.readers(b, func(k int32) {
+		if found < 0 || e.v.h.Ret(e.op(k)) < e.v.h.Ret(e.op(found)) {
+			found = k
+		}
+	})
 	if found < 0 && e.z.swaps && e.z.next[b] > 0 && e.z.next[b] != b {
 		found = e.z.writer[e.z.next[b]]
 	}
