@@ -111,9 +111,8 @@ func (p *plan) splitElements(whole view) error {
 // register engine): [f, g] is from the least return to the largest invocation,
 // and a history is legal iff no two of them conflict.
 type hold struct {
-	acq, rel   int // operation numbers, -1 for none
-	f, g       time.Duration
-	unreleased bool
+	acq, rel int // operation numbers, -1 for none
+	f, g     time.Duration
 }
 
 // checkHolds decides a mutex whose operations name their owners. An acquire of
@@ -183,7 +182,7 @@ func holdsOf(v view, ops []int) ([]hold, *flaw, error) {
 		}
 	}
 	if open >= 0 {
-		holds = append(holds, hold{acq: open, rel: -1, f: h.Done(open), g: history.Forever, unreleased: true})
+		holds = append(holds, hold{acq: open, rel: -1, f: h.Done(open), g: history.Forever})
 	}
 	return holds, nil, nil
 }
@@ -195,7 +194,7 @@ func overlap(v view, holds []hold) *flaw {
 	for n, b := range holds {
 		if last >= 0 {
 			a := holds[last]
-			if b.f < a.g && a.f < b.g || a.unreleased && b.unreleased {
+			if b.f < a.g && a.f < b.g {
 				if a.f > b.f {
 					a, b = b, a
 				}
