@@ -18,6 +18,8 @@ import (
 type TextOptions struct {
 	// Color says that w is a terminal that shows colours and nobody set NO_COLOR.
 	Color bool
+	// Width is how many columns there are; 0 for as many as it takes.
+	Width int
 	// Anomalies bounds how many are told in full; 0 means 3.
 	Anomalies int
 	// Folder is where the run lies, as the user would type it; "" for none.
@@ -28,6 +30,8 @@ const (
 	textAnomalies = 3
 	textFaults    = 12
 	textScale     = 36 // characters of a witness' time line
+	textWidth     = 95 // columns that sentences are wrapped at, where there are so many
+	textTimes     = 42 // columns for an operation's times and the mark of the contradiction
 )
 
 // texter writes the end of a run for the terminal.
@@ -78,7 +82,14 @@ func (t *texter) verdict(r Results) {
 	if r.Error != "" {
 		word = "NOT TESTED"
 	}
-	t.printf("%s  %s\n", t.paint(color, word), clean(Sentence(r)))
+	sentence := clean(Sentence(r))
+	if t.o.Width > 0 {
+		first := utf8.RuneCountInString(word) + 2 // the word stands before it, unpainted
+		lines := wrap(strings.Repeat("_", first-1)+" "+sentence, t.o.Width-1)
+		lines[0] = strings.TrimPrefix(lines[0], strings.Repeat("_", first-1)+" ")
+		sentence = strings.Join(lines, "\n")
+	}
+	t.printf("%s  %s\n", t.paint(color, word), sentence)
 	if r.Ops.Total > 0 {
 		t.printf("%s\n", t.paint(dim, fmt.Sprintf("%s ok, %s fail, %s info; %s of the attempts succeeded",
 			thousands(r.Ops.OK), thousands(r.Ops.Fail), thousands(r.Ops.Info), percent(r.Ops.Share()))))
@@ -101,7 +112,7 @@ func (t *texter) anomalies(r Results, h *history.History) {
 			name += " on " + a.Key
 		}
 		t.printf("\n%d. %s\n", i+1, t.paint(red, clean(name)))
-		for _, line := range wrap(clean(upper(a.Explain)), 92) {
+		for _, line := range wrap(clean(upper(a.Explain)), t.columns()-3) {
 			t.printf("   %s\n", line)
 		}
 		w := newWitness(h, a, i+1)
@@ -109,24 +120,39 @@ func (t *texter) anomalies(r Results, h *history.History) {
 	}
 }
 
-// witness draws one line an operation over a common, stretched time line.
+// columns are those that sentences are wrapped at, the margin included.
+func (t *texter) columns() int {
+	if t.o.Width > 0 {
+		return max(20, min(textWidth, t.o.Width-1))
+	}
+	return textWidth
+}
+
+// witness draws one line an operation over a common, stretched time line, and where
+// there is no room for all of it, a second line with the times.
 func (t *texter) witness(w *witness, faults []Fault) {
 	if len(w.spans) == 0 {
 		return
 	}
-	moments := w.moments()
-	step := max(2, min(6, textScale/max(1, len(moments))))
-	col := func(d time.Duration) int {
-		i, _ := slices.BinarySearch(moments, d)
-		return i * step
-	}
-	width := (len(moments)-1)*step + 4
 	var who, what []string
 	for _, s := range w.spans {
 		who = append(who, fmt.Sprintf("[%d] process %d%s", s.Index, s.Process, at(clean(s.Node))))
 		what = append(what, clean(asked(s.Operation)+" → "+came(s.Operation)))
 	}
 	a, b := widest(who), widest(what)
+	moments := w.moments()
+	scale, between := textScale, "  "
+	// Where all does not fit into a line, the times stand in a second one.
+	if room := t.o.Width - 1 - (3 + a + 2 + b + 2); t.o.Width > 0 && room < min(6*len(moments), textScale)+textTimes {
+		scale = min(textScale, room-4)
+		between = "\n" + strings.Repeat(" ", max(3, min(3+a+2, t.o.Width-textTimes)))
+	}
+	step := max(2, min(6, scale/max(1, len(moments))))
+	col := func(d time.Duration) int {
+		i, _ := slices.BinarySearch(moments, d)
+		return i * step
+	}
+	width := (len(moments)-1)*step + 4
 	for i, s := range w.spans {
 		bar := strings.Repeat(" ", col(s.Invoke))
 		if s.open {
@@ -139,7 +165,10 @@ func (t *texter) witness(w *witness, faults []Fault) {
 			bar += strings.Repeat("═", max(1, col(s.held)-col(s.Return)))
 			times += ", held until " + clock(s.held)
 		}
-		line := fmt.Sprintf("   %s  %s  %s  %s", pad(who[i], a), pad(what[i], b), pad(bar, width), t.paint(dim, times))
+		if between == "  " {
+			bar = pad(bar, width)
+		}
+		line := fmt.Sprintf("   %s  %s  %s%s%s", pad(who[i], a), pad(what[i], b), bar, between, t.paint(dim, times))
 		if s.culprit {
 			line += "  " + t.paint(red, "← contradiction")
 		}

@@ -5,8 +5,10 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/faultline-dev/faultline/checker"
 )
@@ -91,6 +93,29 @@ func TestShort(t *testing.T) {
 	} {
 		if got := short(d); got != want {
 			t.Errorf("short(%d) = %q, want %q", d, got, want)
+		}
+	}
+}
+
+// TestTextFitsTheTerminal: sentences and witnesses are broken where they are to be.
+func TestTextFitsTheTerminal(t *testing.T) {
+	t.Parallel()
+	for _, width := range []int{60, 80, 100} {
+		f := synthFolder(t, 200, staleRead)
+		s, err := f.Source()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var b bytes.Buffer
+		if err := Text(&b, s.Results, s.History, TextOptions{Width: width}); err != nil {
+			t.Fatal(err)
+		}
+		told, _, _ := strings.Cut(b.String(), "\nfaults")
+		for line := range strings.SplitSeq(told, "\n") {
+			// A drawing has a least width; only very narrow terminals have less.
+			if n := utf8.RuneCountInString(line); n >= width && (width >= 80 || !strings.Contains(line, "├")) {
+				t.Errorf("%d columns in %d: %s", n, width, line)
+			}
 		}
 	}
 }

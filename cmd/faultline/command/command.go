@@ -78,6 +78,16 @@ func (env *Env) color() bool {
 	return ok && isTerminal(f) && env.Getenv("NO_COLOR") == ""
 }
 
+// width is how many columns standard output has, 0 where it is no terminal.
+func (env *Env) width() int {
+	f, ok := env.Stdout.(*os.File)
+	if !ok || !isTerminal(f) {
+		return 0
+	}
+	columns, _ := sizeOf(f)
+	return columns
+}
+
 func isTerminal(f *os.File) bool {
 	s, err := f.Stat()
 	return err == nil && s.Mode()&os.ModeCharDevice != 0 && os.Getenv("TERM") != "dumb"

@@ -54,5 +54,5 @@ func writeReports(env *Env, path string, annotations, quiet bool) error {
 	case quiet:
 		return nil
 	}
-	return reports.Text(env.Stdout, s.Results, s.History, reports.TextOptions{Folder: f.Path, Color: env.color()})
+	return reports.Text(env.Stdout, s.Results, s.History, reports.TextOptions{Folder: f.Path, Color: env.color(), Width: env.width()})
 }

@@ -113,7 +113,7 @@ func printEnd(env *Env, a asked, folder *reports.Folder, res reports.Results) er
 	if err != nil {
 		h = nil // the text does without the witness' drawing
 	}
-	return reports.Text(env.Stdout, res, h, reports.TextOptions{Folder: folder.Path, Color: env.color()})
+	return reports.Text(env.Stdout, res, h, reports.TextOptions{Folder: folder.Path, Color: env.color(), Width: env.width()})
 }
 
 // parseSeed reads a seed, decimal or 0x…; an empty one draws a fresh one. Seeds
