@@ -10,7 +10,7 @@ import (
 // library AfterFunc, so that context.WithCancel on top of it starts no goroutine.
 type deadline struct {
 	w       *World
-	parent  context.Context
+	parent  context.Context //nolint:containedctx // it is a context
 	at      time.Duration
 	done    chan struct{}
 	err     error

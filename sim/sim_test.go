@@ -32,38 +32,38 @@ func names(n int) []string {
 }
 
 // build makes a test of the Raft store with registers.
-func build(t testing.TB, s shape) (faultline.Test, *sim.World) {
-	t.Helper()
+func build(tb testing.TB, s shape) (faultline.Test, *sim.World) {
+	tb.Helper()
 	system, err := sim.Raft(s.bug)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	w := sim.New(sim.Config{System: system, Names: names(s.nodes), Seed: s.seed, Keep: s.keep, Drift: 0.01})
 	sys := raft.System(nil)
 	sysOpts, err := options.Resolve(sys.Options, nil)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	load := register.Workload()
 	workOpts, err := options.Resolve(load.Options, nil)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	instance, err := load.New(workloads.Params{
 		Options: workOpts, Keys: s.keys, Concurrency: s.workers, Nodes: names(s.nodes), Opened: sys.Methods(),
 	})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	specs, err := nemesis.Parse(allfaults.All(), s.faults, names(s.nodes), nil)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	plan, err := nemesis.NewPlan(nemesis.Request{
 		Faults: allfaults.All(), Specs: specs, Nodes: s.nodes, Leader: true, Seed: s.seed, Time: 10 * time.Second, Interval: 3 * time.Second,
 	})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	test := faultline.Test{
 		System: sys, Cluster: w, Workload: instance, Options: sysOpts, Plan: plan, Faults: allfaults.All(),
@@ -73,13 +73,13 @@ func build(t testing.TB, s shape) (faultline.Test, *sim.World) {
 	return test, w
 }
 
-func try(t testing.TB, s shape) (faultline.Tried, *sim.World) {
-	t.Helper()
-	test, w := build(t, s)
+func try(tb testing.TB, s shape) (faultline.Tried, *sim.World) {
+	tb.Helper()
+	test, w := build(tb, s)
 	defer w.Close()
 	tried, err := faultline.Try(context.Background(), test)
 	if err != nil {
-		t.Fatalf("seed %d: %v", s.seed, err)
+		tb.Fatalf("seed %d: %v", s.seed, err)
 	}
 	return tried, w
 }

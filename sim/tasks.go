@@ -73,7 +73,7 @@ func (w *World) Go(f func()) (wait func()) {
 // meanwhile.
 type waiter struct {
 	t     *task // nil for a caller that is none
-	ctx   context.Context
+	ctx   context.Context //nolint:containedctx // what the waiter waits under
 	until time.Duration
 	timed bool
 	over  bool

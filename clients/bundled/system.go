@@ -10,7 +10,7 @@ import (
 
 // System is what all bundled stores have in common, under a store's name.
 func System(name string, bugs []clients.Bug) clients.System {
-	process := func(l cluster.Launch) (cluster.Command, error) {
+	process := func(l cluster.Launch) (cluster.Command, error) { //nolint:unparam // as System wants it
 		args := []string{
 			"node", name, "--name", l.Node, "--data", l.Dir,
 			"--listen", l.Listen[ClientPort], "--peer-listen", l.Listen["peer"],

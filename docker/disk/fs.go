@@ -53,7 +53,7 @@ var (
 // tree is the root of a file system whose files are in dir.
 func tree(dir string, j *journal) *node {
 	root := &fs.LoopbackRoot{Path: dir}
-	root.NewNode = func(r *fs.LoopbackRoot, _ *fs.Inode, _ string, _ *syscall.Stat_t) fs.InodeEmbedder {
+	root.NewNode = func(r *fs.LoopbackRoot, _ *fs.Inode, _ string, _ *syscall.Stat_t) fs.InodeEmbedder { //nolint:staticcheck // its successor wraps children only, not the root
 		return &node{LoopbackNode: fs.LoopbackNode{RootData: r}, j: j}
 	}
 	n := &node{LoopbackNode: fs.LoopbackNode{RootData: root}, j: j}
