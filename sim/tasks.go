@@ -72,7 +72,7 @@ func (w *World) Go(f func()) (wait func()) {
 // context ends, whichever is first. A caller that is no task drives the world
 // meanwhile.
 type waiter struct {
-	t     *task // nil for a caller that is none
+	t     *task           // nil for a caller that is none
 	ctx   context.Context //nolint:containedctx // what the waiter waits under
 	until time.Duration
 	timed bool
