@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -50,6 +51,7 @@ type outcome struct {
 	code    int
 	pid     int
 	out     string
+	peak    int64 // bytes that the largest of its processes held, where the system says
 	results reports.Results
 }
 
@@ -66,6 +68,9 @@ func faultline(t *testing.T, bin, dir string, args ...string) outcome {
 		t.Fatalf("%v did not end: %v\n%s%s", args, err, stdout.String(), stderr.String())
 	}
 	o := outcome{code: cmd.ProcessState.ExitCode(), pid: cmd.ProcessState.Pid(), out: stdout.String() + stderr.String()}
+	if u, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok && runtime.GOOS == "linux" {
+		o.peak = u.Maxrss << 10
+	}
 	if slices.Contains(args, "--json") {
 		if err := json.Unmarshal(stdout.Bytes(), &o.results); err != nil {
 			t.Fatalf("%v printed no results (exit %d): %v\n%s", args, o.code, err, o.out)
