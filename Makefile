@@ -25,8 +25,8 @@ integration: build ## real nodes and containers; with FAULTLINE_REQUIRE_DOCKER=1
 	FAULTLINE_BIN=$(CURDIR)/bin/faultline $(GO) test -run '^TestIntegration' -count=1 -timeout 30m -p 1 ./...
 
 suites: build ## the suites smoke and ci against real nodes and containers: verdicts and anomalies as expected
-	@dir=$$(mktemp -d) && echo "runs, junit.xml and summary.md: $$dir" && \
-	timeout 25m bin/faultline suite smoke ci --runs "$$dir/runs" --junit "$$dir/junit.xml" --markdown "$$dir/summary.md"
+	@dir=$$(mktemp -d) && echo "junit.xml, summary.md and, unless all is as expected, the runs: $$dir" && \
+	timeout 25m bin/faultline suite smoke ci --runs "$$dir/runs" --junit "$$dir/junit.xml" --markdown "$$dir/summary.md" && rm -rf "$$dir/runs"
 
 lint: ## the linters of .golangci.yml
 	$(LINT) run ./...
