@@ -143,7 +143,7 @@ func drifts(t *testing.T, c *docker.Cluster, ask func(*testing.T, *docker.Cluste
 func eventually(t *testing.T, ask func(ctx context.Context) (time.Time, error)) time.Time {
 	t.Helper()
 	var err error
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(40 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 		var at time.Time
 		at, err = ask(ctx)

@@ -58,18 +58,28 @@ func TestIntegrationCluster(t *testing.T) {
 	t.Run("delay of a cut", func(t *testing.T) { cutLatency(t, c) })
 }
 
-// reach fails the test unless exactly the closed links are closed.
+// reach fails the test unless exactly the closed links are closed. It looks again
+// for a while: on a busy machine a probe can be late, and a change takes effect for
+// what is sent after it.
 func reach(t *testing.T, c *docker.Cluster, links []cluster.Link, closed ...cluster.Link) {
 	t.Helper()
-	got, err := c.Reach(t.Context(), links)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, l := range links {
-		if want := !slices.Contains(closed, l); got[l] != want {
-			t.Errorf("%s: something passes: %v, want %v", l, got[l], want)
+	var wrong []string
+	for range 5 {
+		got, err := c.Reach(t.Context(), links)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wrong = nil
+		for _, l := range links {
+			if want := !slices.Contains(closed, l); got[l] != want {
+				wrong = append(wrong, fmt.Sprintf("%s: something passes: %v, want %v", l, got[l], want))
+			}
+		}
+		if wrong == nil {
+			return
 		}
 	}
+	t.Errorf("%s", strings.Join(wrong, "; "))
 }
 
 func cuts(t *testing.T, c *docker.Cluster) {
