@@ -31,9 +31,11 @@ func classify(err error, sent bool) error {
 	return wrapped
 }
 
-// refused says whether the server refused a request before anything came of it.
+// refused says whether the server refused a request before anything came of it. That
+// it has no space is no such refusal: the write that exceeds the quota is carried out
+// and then told that it exceeds it.
 func refused(e rpctypes.EtcdError) bool {
-	for _, r := range []error{rpctypes.ErrNoLeader, rpctypes.ErrTooManyRequests, rpctypes.ErrNoSpace} {
+	for _, r := range []error{rpctypes.ErrNoLeader, rpctypes.ErrTooManyRequests} {
 		var own rpctypes.EtcdError
 		if errors.As(r, &own) && own.Error() == e.Error() {
 			return true

@@ -30,7 +30,7 @@ func TestClassify(t *testing.T) {
 		{"no leader", rpctypes.ErrNoLeader, true, history.Fail, false},
 		{"no leader, as a status", rpctypes.ErrGRPCNoLeader, true, history.Fail, false},
 		{"too many requests", rpctypes.ErrGRPCRequestTooManyRequests, true, history.Fail, false},
-		{"no space", rpctypes.ErrGRPCNoSpace, true, history.Fail, false},
+		{"no space", rpctypes.ErrGRPCNoSpace, true, history.Info, false},
 		{"empty key", rpctypes.ErrGRPCEmptyKey, true, history.Fail, false},
 		{"too large", rpctypes.ErrGRPCRequestTooLarge, true, history.Fail, false},
 		{"timed out", rpctypes.ErrGRPCTimeout, true, history.Info, false},

@@ -29,8 +29,9 @@ type Client struct {
 	limit  time.Duration
 	closed sync.Once
 
-	guarded bool  // writes under a lock demand that it is held
-	lease   lease // of its locks
+	wire    *clients.Wire // once it is dialed
+	guarded bool          // writes under a lock demand that it is held
+	locks   locks
 }
 
 // errRedial is what the driver is told when it wants to connect again.
@@ -58,7 +59,12 @@ func Open(ctx context.Context, t clients.Target) (*Client, error) {
 					return nil, errRedial
 				}
 				var d net.Dialer
-				return d.DialContext(ctx, "tcp", addr)
+				tcp, err := d.DialContext(ctx, "tcp", addr)
+				if err != nil {
+					return nil, err
+				}
+				c.wire = &clients.Wire{Conn: tcp}
+				return c.wire, nil
 			}),
 		},
 	})
@@ -95,12 +101,7 @@ func handshake(ctx context.Context, conn *grpc.ClientConn) error {
 // Close implements clients.Client.
 func (c *Client) Close() (err error) {
 	c.closed.Do(func() {
-		c.lease.mu.Lock()
-		if c.lease.stop != nil {
-			c.lease.stop()
-		}
-		c.lease.mu.Unlock()
-		err = c.driver.Close()
+		err = c.driver.Close() // which ends the session of its locks, too
 	})
 	return err
 }

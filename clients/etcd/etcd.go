@@ -8,11 +8,11 @@
 //	the request's headers were never written   yes       the driver says so, by its statistics
 //	etcdserver: no leader                      yes       refused before it was proposed (we require a leader)
 //	etcdserver: too many requests              yes       refused before it was proposed
-//	etcdserver: mvcc: database space exceeded  yes       refused before it was proposed, or by every member
 //	etcdserver: … invalid argument             yes       refused before it was proposed
 //	unimplemented                              yes       no handler saw it
 //	etcdserver: request timed out              no        it may be in a log already
 //	etcdserver: leader changed                 no        likewise
+//	etcdserver: mvcc: database space exceeded  no        the write that exceeds the quota is carried out
 //	deadline exceeded, canceled                no        it may have been received
 //	EOF, reset after the request               no        likewise
 //	anything else                              no

@@ -3,6 +3,7 @@ package etcd_test
 import (
 	"context"
 	"testing"
+	"time"
 
 	"github.com/faultline-dev/faultline/clients"
 	"github.com/faultline-dev/faultline/clients/clienttest"
@@ -65,5 +66,70 @@ func TestIntegrationRegister(t *testing.T) {
 	}
 	if who, err := etcd.System().Leader(ctx, c, opts); err != nil || who != "n1" {
 		t.Errorf("the leader is %q, %v", who, err)
+	}
+}
+
+func TestIntegrationLock(t *testing.T) {
+	c, opts := dockertest.Up(t, etcd.System(), 1, map[string]string{"recipe": "guarded"}, "")
+	ctx := t.Context()
+	open := func() *etcd.Client {
+		s, err := etcd.Open(ctx, clients.Target{Node: c.Nodes()[0], Cluster: c, Options: opts, Timeout: 5 * time.Second})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = s.Close() })
+		return s
+	}
+	held := func(r history.Reply) (string, int64) {
+		v, _ := r.Value.(map[string]any)
+		owner, _ := v["owner"].(string)
+		token, _ := v["token"].(int64)
+		return owner, token
+	}
+	a, b := open(), open()
+	const ttl = 2 * time.Second
+	r, err := a.Acquire(ctx, "k", "a.1", ttl)
+	if err != nil {
+		t.Fatal(err)
+	}
+	owner, token := held(r)
+	if owner == "" || token <= 0 || !a.Held("k", owner, token) {
+		t.Errorf("acquired as %q with the token %d", owner, token)
+	}
+	if _, err := b.Acquire(ctx, "k", "b.1", ttl); history.TypeOf(err) != history.Fail || history.IsSessionLost(err) {
+		t.Errorf("the lock of another: %v", err)
+	}
+	if _, err := a.Store(ctx, "k", int64(1), owner, token); err != nil {
+		t.Error(err)
+	}
+	// While its process stands still, its lease runs out, and another takes the lock.
+	a.Freeze()
+	var next int64
+	for start := time.Now(); ; time.Sleep(100 * time.Millisecond) {
+		if r, err = b.Acquire(ctx, "k", "b.2", ttl); err == nil {
+			_, next = held(r)
+			break
+		}
+		if time.Since(start) > 20*ttl {
+			t.Fatalf("the lock outlives its session: %v", err)
+		}
+	}
+	if next <= token {
+		t.Errorf("the token %d follows %d", next, token)
+	}
+	a.Thaw()
+	if r, err := a.Store(ctx, "k", int64(2), owner, token); history.TypeOf(err) != history.Fail || r.Observed == nil {
+		t.Errorf("a guarded write after the loss: %+v, %v", r, err)
+	}
+	if r, err := b.Load(ctx, "k"); err != nil || r.Value != int64(1) {
+		t.Errorf("the guarded data: %+v, %v", r, err)
+	}
+	for start := time.Now(); a.Held("k", owner, token); time.Sleep(100 * time.Millisecond) {
+		if time.Since(start) > 20*ttl {
+			t.Fatal("the holder never learns that its session is over")
+		}
+	}
+	if _, err := a.Acquire(ctx, "k", "a.2", ttl); !history.IsSessionLost(err) || history.TypeOf(err) != history.Fail {
+		t.Errorf("acquiring without a session: %v", err)
 	}
 }

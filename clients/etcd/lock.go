@@ -4,20 +4,21 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 	"time"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.etcd.io/etcd/client/v3/concurrency"
 
 	"github.com/faultline-dev/faultline/history"
 	"github.com/faultline-dev/faultline/options"
 )
 
-// The lock recipes. Both do what etcd's concurrency.Mutex does: a key under the
-// lock's prefix, bound to a lease that is kept alive; the oldest such key holds.
-// guarded also makes every write under the lock a transaction that demands that
-// the key is still there.
+// The lock recipes. Both are the driver's concurrency.Mutex, on a session whose lease
+// the driver keeps alive. guarded also makes every write under the lock a transaction
+// on condition that the lock's key is still there.
 const (
 	recipeMutex   = "mutex"
 	recipeGuarded = "guarded"
@@ -43,173 +44,128 @@ func (*Client) LockTTL(_ options.Values, ttl time.Duration) time.Duration {
 	return max(2*time.Second, (ttl + time.Second - 1).Truncate(time.Second))
 }
 
-// lease is what a client's locks are bound to.
-type lease struct {
-	mu     sync.Mutex
-	id     clientv3.LeaseID
-	ttl    time.Duration
-	until  time.Time // by our own clock; the server counts from a later moment
-	frozen bool
-	stop   context.CancelFunc
+// locks are a client's: the session that they are bound to, and those that it holds,
+// by owner.
+type locks struct {
+	mu      sync.Mutex
+	session *concurrency.Session
+	held    map[string]*concurrency.Mutex
 }
 
-// leased is the client's lease; it is granted when the first lock is asked for.
+// session is the client's; its lease is granted when the first lock is asked for.
 // That it cannot be is definite: no lock was asked for.
-func (c *Client) leased(ctx context.Context, ttl time.Duration) (clientv3.LeaseID, error) {
-	l := &c.lease
+func (c *Client) session(ctx context.Context, ttl time.Duration) (*concurrency.Session, error) {
+	l := &c.locks
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.id != 0 {
-		if time.Now().After(l.until) {
-			return 0, history.SessionLost(history.Definite(errors.New("etcd: the lease has run out")))
-		}
-		return l.id, nil
+	if l.session != nil {
+		return l.session, nil
 	}
-	asked := time.Now()
-	var r *clientv3.LeaseGrantResponse
-	err := c.do(ctx, true, func(ctx context.Context) (err error) {
-		r, err = c.driver.Grant(ctx, int64(ttl/time.Second))
+	err := c.do(ctx, true, func(ctx context.Context) error {
+		lease, err := c.driver.Grant(ctx, int64(ttl/time.Second))
+		if err != nil {
+			return err
+		}
+		// The session outlives this operation: it ends with the driver.
+		l.session, err = concurrency.NewSession(c.driver, concurrency.WithLease(lease.ID))
 		return err
 	})
 	if err != nil {
-		return 0, history.Definite(err)
+		return nil, history.Definite(err)
 	}
-	l.id, l.ttl = r.ID, time.Duration(r.TTL)*time.Second
-	l.until = asked.Add(l.ttl)
-	alive, stop := context.WithCancel(context.Background())
-	l.stop = stop
-	go c.keepAlive(alive) //nolint:contextcheck // it lives as long as the session
-	return l.id, nil
+	l.held = map[string]*concurrency.Mutex{}
+	return l.session, nil
 }
 
-// keepAlive renews the lease three times in its length until the session ends.
-func (c *Client) keepAlive(ctx context.Context) {
-	l := &c.lease
-	every := time.NewTicker(l.ttl / 3)
-	defer every.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-every.C:
-		}
-		l.mu.Lock()
-		frozen, id, asked := l.frozen, l.id, time.Now()
-		l.mu.Unlock()
-		if frozen {
-			continue
-		}
-		limited, cancel := context.WithTimeout(ctx, l.ttl/3)
-		r, err := c.driver.KeepAliveOnce(limited, id)
-		cancel()
-		if err == nil && r.TTL > 0 {
-			l.mu.Lock()
-			l.until = asked.Add(time.Duration(r.TTL) * time.Second)
-			l.mu.Unlock()
-		}
+// over says whether a session has ended, as far as the driver knows.
+func over(s *concurrency.Session) bool {
+	select {
+	case <-s.Done():
+		return true
+	default:
+		return false
 	}
 }
 
-// Freeze stops what the client does by itself, as if its process stood still; Thaw
-// lets it go on.
-func (c *Client) Freeze() { c.freeze(true) }
+// Freeze stops what the driver does by itself, as if the client's process stood
+// still; Thaw lets it go on.
+func (c *Client) Freeze() { c.wire.Freeze() }
 
 // Thaw undoes Freeze.
-func (c *Client) Thaw() { c.freeze(false) }
+func (c *Client) Thaw() { c.wire.Thaw() }
 
-func (c *Client) freeze(on bool) {
-	c.lease.mu.Lock()
-	defer c.lease.mu.Unlock()
-	c.lease.frozen = on
-}
-
-// Held says whether the lease still lasts, by the client's own clock.
+// Held says whether the session still lasts, as far as the driver knows.
 func (c *Client) Held(string, string, int64) bool {
-	c.lease.mu.Lock()
-	defer c.lease.mu.Unlock()
-	return c.lease.id != 0 && time.Now().Before(c.lease.until)
+	c.locks.mu.Lock()
+	defer c.locks.mu.Unlock()
+	return c.locks.session != nil && !over(c.locks.session)
 }
 
-// queueOf is the prefix under which those who want a lock queue, and own is the
-// session's place there.
-func queueOf(key string) string { return key + "~lock/" }
+// errHeld says that somebody else holds the lock, errGone that the owner does not,
+// and errOver that the session which its locks are bound to has ended.
+var (
+	errHeld = errors.New("etcd: somebody else holds the lock")
+	errGone = errors.New("etcd: the lock is not held any more")
+	errOver = errors.New("etcd: the session is over")
+)
 
-func own(key string, id clientv3.LeaseID) string { return fmt.Sprintf("%s%x", queueOf(key), id) }
-
-// errHeld says that somebody else holds the lock.
-var errHeld = errors.New("etcd: somebody else holds the lock")
-
-// Acquire tries to take the lock: it queues, and leaves the queue again if it is not
-// the first.
-func (c *Client) Acquire(ctx context.Context, key, _ string, ttl time.Duration) (history.Reply, error) {
-	id, err := c.leased(ctx, ttl)
+// Acquire tries to take the lock.
+func (c *Client) Acquire(ctx context.Context, key, owner string, ttl time.Duration) (history.Reply, error) {
+	session, err := c.session(ctx, ttl)
 	if err != nil {
 		return history.Reply{}, err
 	}
-	place := own(key, id)
-	var r *clientv3.TxnResponse
-	err = c.do(ctx, true, func(ctx context.Context) (err error) {
-		first := clientv3.OpGet(queueOf(key), clientv3.WithFirstCreate()...)
-		r, err = c.driver.Txn(ctx).If(clientv3.Compare(clientv3.CreateRevision(place), "=", 0)).
-			Then(clientv3.OpPut(place, "", clientv3.WithLease(id)), first).
-			Else(clientv3.OpGet(place), first).Commit()
-		return err
-	})
-	if err != nil {
-		if strings.Contains(err.Error(), "lease not found") {
-			err = history.SessionLost(history.Definite(err))
-		}
+	if over(session) {
+		return history.Reply{}, history.SessionLost(history.Definite(errOver))
+	}
+	m := concurrency.NewMutex(session, key+"~lock")
+	err = c.do(ctx, true, func(ctx context.Context) error { return m.TryLock(ctx) })
+	switch {
+	case errors.Is(err, concurrency.ErrLocked):
+		return history.Reply{}, history.Definite(errHeld)
+	case errors.Is(err, rpctypes.ErrLeaseNotFound):
+		return history.Reply{}, history.SessionLost(history.Definite(err))
+	case err != nil && queued(m) && history.TypeOf(err) == history.Fail:
+		// We may come to hold the lock unawares.
+		return history.Reply{}, fmt.Errorf("somebody else holds the lock, and leaving its queue failed: %s", err.Error())
+	case err != nil:
 		return history.Reply{}, err
 	}
-	revision := r.Header.Revision
-	if !r.Succeeded {
-		revision = r.Responses[0].GetResponseRange().Kvs[0].CreateRevision
-	}
-	first := r.Responses[1].GetResponseRange().GetKvs()
-	if len(first) > 0 && first[0].CreateRevision != revision {
-		return history.Reply{}, c.leave(ctx, place)
-	}
-	return history.Reply{
-		Value:   map[string]any{"owner": fmt.Sprintf("%x@%d", id, revision), "token": revision},
-		Version: revision,
-	}, nil
+	token := m.Header().Revision
+	owner = fmt.Sprintf("%x/%s", session.Lease(), owner)
+	c.locks.mu.Lock()
+	c.locks.held[owner] = m
+	c.locks.mu.Unlock()
+	return history.Reply{Value: map[string]any{"owner": owner, "token": token}, Version: token}, nil
 }
 
-// leave leaves the queue. Whoever cannot may come to hold the lock unawares, so
-// that its fate is unknown then.
-func (c *Client) leave(ctx context.Context, place string) error {
-	err := c.do(ctx, true, func(ctx context.Context) error {
-		_, err := c.driver.Delete(ctx, place)
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("somebody else holds the lock, and leaving its queue failed: %s", err.Error())
-	}
-	return history.Definite(errHeld)
+// queued says whether a mutex has got a place in the lock's queue, the first or not.
+func queued(m *concurrency.Mutex) bool {
+	place := m.IsOwner()
+	return (*pb.Compare)(&place).GetCreateRevision() > 0
 }
 
-// placeOf is the lock's key that an owner's name stands for.
-func placeOf(key, owner string) string {
-	lease, _, _ := strings.Cut(owner, "@")
-	return queueOf(key) + lease
+// of is the lock that an owner holds, nil for none.
+func (l *locks) of(owner string) *concurrency.Mutex {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.held[owner]
 }
 
-// Release gives the lock back.
-func (c *Client) Release(ctx context.Context, key, owner string, token int64) (history.Reply, error) {
-	place := placeOf(key, owner)
-	var r *clientv3.TxnResponse
-	err := c.do(ctx, true, func(ctx context.Context) (err error) {
-		r, err = c.driver.Txn(ctx).If(clientv3.Compare(clientv3.CreateRevision(place), "=", token)).Then(clientv3.OpDelete(place)).Commit()
-		return err
-	})
-	if err == nil && !r.Succeeded {
+// Release gives the lock back. The driver does not ask whether it was still held.
+func (c *Client) Release(ctx context.Context, _, owner string, _ int64) (history.Reply, error) {
+	m := c.locks.of(owner)
+	if m == nil {
 		return history.Reply{Observed: &history.Seen{}}, history.Definite(errGone)
 	}
-	return history.Reply{}, err
+	if err := c.do(ctx, true, m.Unlock); err != nil {
+		return history.Reply{}, err
+	}
+	c.locks.mu.Lock()
+	defer c.locks.mu.Unlock()
+	delete(c.locks.held, owner)
+	return history.Reply{}, nil
 }
-
-// errGone says that the lock's key has gone with its lease.
-var errGone = errors.New("etcd: the lock is not held any more")
 
 // data is where what a lock guards is kept.
 func data(key string) string { return key + "~data" }
@@ -220,9 +176,13 @@ func (c *Client) Load(ctx context.Context, key string) (history.Reply, error) {
 }
 
 // Store writes what the lock guards.
-func (c *Client) Store(ctx context.Context, key string, value any, owner string, token int64) (history.Reply, error) {
+func (c *Client) Store(ctx context.Context, key string, value any, owner string, _ int64) (history.Reply, error) {
 	if !c.guarded {
 		return c.Write(ctx, data(key), value)
+	}
+	m := c.locks.of(owner)
+	if m == nil {
+		return history.Reply{Observed: &history.Seen{}}, history.Definite(errGone)
 	}
 	text, err := encode(value)
 	if err != nil {
@@ -230,8 +190,7 @@ func (c *Client) Store(ctx context.Context, key string, value any, owner string,
 	}
 	var r *clientv3.TxnResponse
 	err = c.do(ctx, true, func(ctx context.Context) (err error) {
-		r, err = c.driver.Txn(ctx).If(clientv3.Compare(clientv3.CreateRevision(placeOf(key, owner)), "=", token)).
-			Then(clientv3.OpPut(data(key), text)).Commit()
+		r, err = c.driver.Txn(ctx).If(m.IsOwner()).Then(clientv3.OpPut(data(key), text)).Commit()
 		return err
 	})
 	if err != nil {

@@ -21,27 +21,8 @@ import (
 // uses it at a time, so that whether anything was written is known of each.
 type conn struct {
 	rdb  *driver.Client
-	raw  *counted
+	raw  *clients.Wire
 	turn chan struct{}
-}
-
-// counted counts writes.
-type counted struct {
-	net.Conn
-	writes atomic.Int64
-	lost   atomic.Bool
-}
-
-// Write implements net.Conn.
-func (c *counted) Write(b []byte) (int, error) {
-	c.writes.Add(1)
-	return c.Conn.Write(b)
-}
-
-// Close implements net.Conn.
-func (c *counted) Close() error {
-	c.lost.Store(true)
-	return c.Conn.Close()
 }
 
 var errRedial = errors.New("the connection is lost")
@@ -59,7 +40,7 @@ func dial(ctx context.Context, n cluster.Node, port string, limit time.Duration)
 	if err != nil {
 		return fail(err)
 	}
-	c := &conn{raw: &counted{Conn: tcp}, turn: make(chan struct{}, 1)}
+	c := &conn{raw: &clients.Wire{Conn: tcp}, turn: make(chan struct{}, 1)}
 	var dialed atomic.Bool
 	c.rdb = driver.NewClient(&driver.Options{
 		Addr: addr, Protocol: 2, DisableIdentity: true, ContextTimeoutEnabled: true,
@@ -104,15 +85,15 @@ func (c *conn) do(ctx context.Context, f func(context.Context, *driver.Client) e
 	case <-ctx.Done():
 		return history.Definite(fmt.Errorf("redis: %w", ctx.Err()))
 	}
-	if c.raw.lost.Load() {
+	if c.raw.Lost() {
 		return history.SessionLost(history.Definite(fmt.Errorf("redis: %w", errRedial)))
 	}
-	before := c.raw.writes.Load()
+	before := c.raw.Writes()
 	err := f(ctx, c.rdb)
 	if err == nil {
 		return nil
 	}
-	err = classify(err, c.raw.writes.Load() > before)
+	err = classify(err, c.raw.Writes() > before)
 	if history.TypeOf(err) == history.Fail && !errors.Is(err, errUnequal) {
 		_ = sleep(ctx, backOff)
 	}

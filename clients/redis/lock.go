@@ -189,7 +189,7 @@ func (m *masters) acquire(ctx context.Context, key, owner string, ttl time.Durat
 func (m *masters) lost() bool {
 	n := 0
 	for _, c := range m.conns {
-		if c != nil && !c.raw.lost.Load() {
+		if c != nil && !c.raw.Lost() {
 			n++
 		}
 	}

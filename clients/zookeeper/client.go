@@ -22,36 +22,12 @@ import (
 // a process of the history is one session.
 type Client struct {
 	driver *zk.Conn
-	conn   *watched
+	conn   *clients.Wire
 	sync   bool // reads catch up with the leader first
 	limit  time.Duration
 	recipe string        // of locks
 	done   chan struct{} // the driver has ended
 	closed sync.Once
-}
-
-// watched is a connection that knows whether it was lost.
-type watched struct {
-	net.Conn
-	lost   atomic.Bool
-	frozen atomic.Bool // nothing is sent, heartbeats neither
-}
-
-// thawPoll is how soon a frozen connection goes on.
-const thawPoll = 5 * time.Millisecond
-
-// Write implements net.Conn.
-func (w *watched) Write(b []byte) (int, error) {
-	for w.frozen.Load() && !w.lost.Load() {
-		time.Sleep(thawPoll)
-	}
-	return w.Conn.Write(b)
-}
-
-// Close implements net.Conn.
-func (w *watched) Close() error {
-	w.lost.Store(true)
-	return w.Conn.Close()
 }
 
 var errRedial = errors.New("the connection is lost")
@@ -76,7 +52,7 @@ func Open(ctx context.Context, t clients.Target) (*Client, error) {
 		return fail(err)
 	}
 	c := &Client{
-		conn: &watched{Conn: raw}, sync: t.Options.String("reads") == readSync,
+		conn: &clients.Wire{Conn: raw}, sync: t.Options.String("reads") == readSync,
 		limit: t.Timeout, recipe: t.Options.String("recipe"), done: make(chan struct{}),
 	}
 	var dialed atomic.Bool
@@ -164,7 +140,7 @@ func limited(ctx context.Context, limit time.Duration) (context.Context, context
 func (c *Client) do(ctx context.Context, f func() error) error {
 	ctx, cancel := limited(ctx, c.limit)
 	defer cancel()
-	if c.conn.lost.Load() {
+	if c.conn.Lost() {
 		return history.SessionLost(history.Definite(fmt.Errorf("zookeeper: %w", errRedial)))
 	}
 	result := make(chan error, 1)

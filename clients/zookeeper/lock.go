@@ -40,14 +40,14 @@ func (*Client) LockTTL(o options.Values, _ time.Duration) time.Duration {
 }
 
 // Held says whether the session is still connected, as far as the client knows.
-func (c *Client) Held(string, string, int64) bool { return !c.conn.lost.Load() }
+func (c *Client) Held(string, string, int64) bool { return !c.conn.Lost() }
 
 // Freeze keeps the client from sending anything, heartbeats too, as if its process
 // stood still; Thaw lets it go on.
-func (c *Client) Freeze() { c.conn.frozen.Store(true) }
+func (c *Client) Freeze() { c.conn.Freeze() }
 
 // Thaw undoes Freeze.
-func (c *Client) Thaw() { c.conn.frozen.Store(false) }
+func (c *Client) Thaw() { c.conn.Thaw() }
 
 // errHeld says that somebody else holds the lock, errGone that the owner does not.
 var (
