@@ -1,12 +1,14 @@
 # Targets with a ## are in `make help`.
 GO      ?= go
+# how long a resumable target goes on before it leaves the rest for the next time
+PIECE   ?= 3h
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 COMMIT  ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 PKG     := github.com/faultline-dev/faultline/cmd/faultline/command
 LDFLAGS := -s -w -X $(PKG).version=$(VERSION) -X $(PKG).commit=$(COMMIT)
 LINT    := $(GO) tool -modfile=tools/go.mod golangci-lint
 
-.PHONY: help build test test-long integration suites lint fmt verify bugs conformance sim soak-sim bench agree fuzz cover ci clean
+.PHONY: help build test test-long integration suites lint fmt verify bugs conformance known-results sim soak-sim bench agree fuzz cover ci clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -52,6 +54,9 @@ sim: ## 500 seeds of each correct store, and every bug of the catalogues once
 conformance: build ## every cell of the matrix in containers, for 5 s without faults
 	bin/faultline list matrix --suite > bin/conformance.yaml
 	bin/faultline suite bin/conformance.yaml
+
+known-results: build ## published results on real stores, found again, 5 runs each; goes on where it was interrupted and writes docs/results.md
+	timeout $(PIECE) bin/faultline suite known-results --resume --runs bin/known-results --figures docs/results.md
 
 soak-sim: ## 10,000 seeds of each correct store under every fault of the failure model
 	for s in raft paxos; do $(GO) run ./cmd/faultline run --on sim --system $$s --seeds 1..10000 --keep-going || exit 1; done

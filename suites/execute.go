@@ -39,6 +39,14 @@ type Outcome struct {
 	Results reports.Results `json:"results"`
 }
 
+// failure is why the run could not be tested, or nil.
+func (o Outcome) failure() error {
+	if o.Error == "" {
+		return nil
+	}
+	return errors.New(o.Error)
+}
+
 // Runner runs one test. The error says why it could not be tested; the results
 // and the folder may stand nevertheless.
 type Runner func(ctx context.Context, args []string) (r reports.Results, folder string, err error)
@@ -170,7 +178,7 @@ func (x *execution) one(ctx context.Context, i int) {
 		if err != nil {
 			o.Error = err.Error()
 		}
-		o.State = judge(c.Expect, res, err)
+		o.State = judge(c.Expect, res, o.failure())
 		if ctx.Err() != nil && o.State != Expected {
 			o.State = Skipped // cut short, not judged
 		}

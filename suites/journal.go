@@ -30,6 +30,7 @@ type Journal struct {
 	Dir  string
 	Seed uint64
 	Done []Outcome
+	s    Suite
 	f    *os.File
 }
 
@@ -37,18 +38,22 @@ type header struct {
 	Format int    `json:"format"`
 	Suite  string `json:"suite"`
 	Seed   uint64 `json:"seed"`
-	// Cases is a hash of all that was asked.
-	Cases string `json:"cases"`
 }
 
-const journalFormat = 1
+// entryLine is an outcome as the journal keeps it: with what was asked, since a
+// suite may have changed when it is resumed.
+type entryLine struct {
+	Asked string `json:"asked"`
+	Outcome
+}
 
-// fingerprint tells whether two suites ask for the same.
-func (s Suite) fingerprint() string {
+const journalFormat = 2
+
+// fingerprint tells whether two cases ask for the same; what they expect of it may
+// differ.
+func (c Case) fingerprint() string {
 	h := fnv.New64a()
-	for _, c := range s.Cases {
-		fmt.Fprintf(h, "%q %d %d %v %v\n", c.Name, c.Of, c.Need, c.Flags, c.Expect)
-	}
+	fmt.Fprintf(h, "%q %v\n", c.Name, c.Flags)
 	return fmt.Sprintf("%016x", h.Sum64())
 }
 
@@ -78,12 +83,13 @@ func NewJournal(runsDir string, s Suite, seed uint64, now time.Time) (*Journal, 
 	if err != nil {
 		return nil, fmt.Errorf("suites: %w", err)
 	}
-	j := &Journal{Dir: dir, Seed: seed, f: f}
-	return j, j.line(header{journalFormat, s.Name, seed, s.fingerprint()})
+	j := &Journal{Dir: dir, Seed: seed, s: s, f: f}
+	return j, j.line(header{journalFormat, s.Name, seed})
 }
 
-// Resume finds the newest execution of the same suite in the runs folder; nil if
-// there is none.
+// Resume finds the newest execution of the suite of that name in the runs folder;
+// nil if there is none. What was done of cases that have changed since, other than
+// in what they expect, does not count.
 func Resume(runsDir string, s Suite) (*Journal, error) {
 	files, err := filepath.Glob(filepath.Join(runsDir, "suite-*", JournalFile))
 	if err != nil {
@@ -139,17 +145,20 @@ func readJournal(path string, s Suite) (*Journal, error) {
 		whole += int64(len(line))
 		if n == 1 {
 			var h header
-			if err := json.Unmarshal(line, &h); err != nil || h.Format != journalFormat || h.Suite != s.Name || h.Cases != s.fingerprint() {
+			if err := json.Unmarshal(line, &h); err != nil || h.Format != journalFormat || h.Suite != s.Name {
 				return nil, nil //nolint:nilnil // another suite's
 			}
-			j = &Journal{Dir: filepath.Dir(path), Seed: h.Seed}
+			j = &Journal{Dir: filepath.Dir(path), Seed: h.Seed, s: s}
 			continue
 		}
-		var o Outcome
-		if err := json.Unmarshal(line, &o); err != nil || o.Case < 0 || o.Case >= len(s.Cases) {
-			return nil, fmt.Errorf("%s:%d: not an outcome of this suite; remove the folder to start afresh", path, n)
+		var o entryLine
+		if err := json.Unmarshal(line, &o); err != nil {
+			return nil, fmt.Errorf("%s:%d: not an outcome; remove the folder to start afresh", path, n)
 		}
-		j.Done = append(j.Done, o)
+		if o.Case = slices.IndexFunc(s.Cases, func(c Case) bool { return c.fingerprint() == o.Asked }); o.Case >= 0 {
+			o.State = judge(s.Cases[o.Case].Expect, o.Results, o.failure())
+			j.Done = append(j.Done, o.Outcome)
+		}
 	}
 }
 
@@ -169,7 +178,7 @@ func (j *Journal) Add(o Outcome) error {
 	if slices.Contains([]State{Waiting, Running, Skipped}, o.State) {
 		return nil
 	}
-	return j.line(o)
+	return j.line(entryLine{j.s.Cases[o.Case].fingerprint(), o})
 }
 
 // Close ends the record.

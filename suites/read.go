@@ -13,6 +13,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/faultline-dev/faultline/checker"
+	"github.com/faultline-dev/faultline/checker/ladder"
 )
 
 // maxFile bounds a suite's file, in bytes.
@@ -22,7 +23,7 @@ const maxFile = 1 << 20
 func flagNames() []string {
 	return []string{
 		"system", "workload", "nemesis", "on", "time", "interval", "nodes", "keys", "concurrency", "rate", "bug", "version",
-		"image", "seed", "plan", "check-timeout", "check-memory",
+		"image", "seed", "plan", "check-timeout", "check-memory", "online",
 	}
 }
 
@@ -323,10 +324,13 @@ func (p *reader) expect(n *yaml.Node) (*Expect, error) {
 		return e, p.verdict(e, n)
 	}
 	given := false
-	err := p.fields(n, "an expectation", []string{"verdict", "anomalies"}, func(key string, _, v *yaml.Node) error {
-		if key == "verdict" {
+	err := p.fields(n, "an expectation", []string{"verdict", "anomalies", "ladder"}, func(key string, _, v *yaml.Node) error {
+		switch key {
+		case "verdict":
 			given = true
 			return p.verdict(e, v)
+		case "ladder":
+			return p.ladder(e, v)
 		}
 		s, err := p.value(v)
 		if err != nil {
@@ -344,6 +348,20 @@ func (p *reader) expect(n *yaml.Node) (*Expect, error) {
 		err = p.fail(n, "anomalies are expected of the verdict %s", e.Verdict)
 	}
 	return e, err
+}
+
+// ladder reads what is expected of consistency models, like sequential: valid.
+func (p *reader) ladder(e *Expect, n *yaml.Node) error {
+	e.Ladder = map[string]checker.Verdict{}
+	return p.fields(n, "a ladder", ladder.Names(), func(model string, _, v *yaml.Node) error {
+		one := &Expect{}
+		err := p.verdict(one, v)
+		if err == nil && one.Any {
+			err = p.fail(v, "any is no verdict of a model; leave it away")
+		}
+		e.Ladder[model] = one.Verdict
+		return err
+	})
 }
 
 func (p *reader) verdict(e *Expect, n *yaml.Node) error {

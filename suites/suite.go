@@ -4,6 +4,7 @@ package suites
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -48,6 +49,8 @@ type Expect struct {
 	Verdict checker.Verdict
 	// Anomalies must all be found; each may list alternatives.
 	Anomalies [][]string
+	// Ladder is what must come of consistency models.
+	Ladder map[string]checker.Verdict
 }
 
 // String is "invalid with stale-read".
@@ -63,7 +66,11 @@ func (e Expect) String() string {
 	if len(names) > 0 {
 		s += " with " + strings.Join(names, ", ")
 	}
-	return s
+	words := []string{s}
+	for _, model := range slices.Sorted(maps.Keys(e.Ladder)) {
+		words = append(words, model+" "+e.Ladder[model].String())
+	}
+	return strings.Join(words, ", ")
 }
 
 // Met says whether results are what was expected.
@@ -74,6 +81,11 @@ func (e Expect) Met(r reports.Results) bool {
 	counts := r.AnomalyCounts()
 	for _, alternatives := range e.Anomalies {
 		if !slices.ContainsFunc(alternatives, func(name string) bool { return counts[name] > 0 }) {
+			return false
+		}
+	}
+	for model, want := range e.Ladder {
+		if r.Ladder[model] != want {
 			return false
 		}
 	}

@@ -284,6 +284,37 @@ func TestFailFastBudgetAndResume(t *testing.T) {
 	}
 }
 
+// A suite that was changed goes on with what was done of the cases that are still
+// the same, judged by what is expected now.
+func TestResumeOfAChangedSuite(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := read(t, "name: a\nruns: [{name: x, bug: stale}, {name: y}, {name: z}]\n")
+	j, err := NewJournal(dir, s, 7, time.Unix(0, 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	Execute(t.Context(), s, Options{Run: played, Seed: 7, Now: fixed(), Update: func(o Outcome) {
+		if err := j.Add(o); err != nil {
+			t.Error(err)
+		}
+	}})
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = read(t, "name: a\nruns: [{name: new}, {name: y, time: 3s}, {name: x, bug: stale, expect: invalid}]\n")
+	j, err = Resume(dir, s)
+	if err != nil || j == nil {
+		t.Fatal(j, err)
+	}
+	if len(j.Done) != 1 || j.Done[0].Case != 2 || j.Done[0].State != Expected || j.Seed != 7 {
+		t.Errorf("got %+v", j.Done)
+	}
+	if err := j.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestParallelRunsAreAllDone(t *testing.T) {
 	t.Parallel()
 	s := read(t, "name: a\nruns: [{name: x, repeat: 40}]\n")

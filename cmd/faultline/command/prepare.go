@@ -82,10 +82,7 @@ func prepare(env *Env, a asked) (*planned, error) {
 		return nil, err
 	}
 	// The workload says now what it lacks, not when the cluster is up.
-	w, err := p.instance()
-	if err == nil && a.online && w.Online == nil {
-		err = exit.Usagef("--online: the workload %s cannot be judged while it runs; leave it away", p.workload.Name)
-	}
+	_, err := p.instance()
 	p.online = a.online
 	return p, err
 }
@@ -341,7 +338,7 @@ func (p *planned) run(ctx context.Context, progress func(faultline.Snapshot)) (r
 			return reports.Results{}, folder, err
 		}
 	}
-	t := p.test(c, workload)
+	t := p.test(ctx, c, workload)
 	t.Folder, t.Record, t.Progress = folder, rec, progress
 	if w, ok := c.(*sim.World); ok {
 		defer p.over(w)
@@ -363,7 +360,7 @@ func (p *planned) run(ctx context.Context, progress func(faultline.Snapshot)) (r
 }
 
 // test is the run as a value, without its folder.
-func (p *planned) test(c cluster.Cluster, workload *workloads.Instance) faultline.Test {
+func (p *planned) test(ctx context.Context, c cluster.Cluster, workload *workloads.Instance) faultline.Test {
 	rec := p.record
 	own := subset(runOptions(), rec.Options)
 	t := faultline.Test{
@@ -374,7 +371,9 @@ func (p *planned) test(c cluster.Cluster, workload *workloads.Instance) faultlin
 		Warn: func(text string) { fmt.Fprintf(p.env.Stderr, "faultline: %s\n", text) },
 	}
 	if p.online {
-		t.Stream = workload.Online
+		if t.Stream = workload.Online; t.Stream == nil {
+			t.Stream = checker.Growing(ctx, workload.Checkers)
+		}
 	}
 	if p.script != nil {
 		t.Rate = 0 // the operations have their times

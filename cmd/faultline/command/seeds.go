@@ -184,7 +184,7 @@ func (p *planned) try(ctx context.Context) (faultline.Tried, time.Duration, erro
 	if err != nil {
 		return faultline.Tried{}, 0, err
 	}
-	tried, err := faultline.Try(ctx, p.test(w, workload))
+	tried, err := faultline.Try(ctx, p.test(ctx, w, workload))
 	return tried, w.Simulated(), err
 }
 

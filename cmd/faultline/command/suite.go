@@ -22,10 +22,10 @@ import (
 )
 
 type suiteFlags struct {
-	shard, junit, markdown, runs, seed string
-	json, quiet, failFast, resume      bool
-	annotations, dry                   bool
-	parallel                           int
+	shard, junit, markdown, figures, runs, seed string
+	json, quiet, failFast, resume               bool
+	annotations, dry                            bool
+	parallel                                    int
 
 	part, of int
 	base     uint64
@@ -57,6 +57,7 @@ tested, 2 an unexpected unknown, 254 bad input; then nothing was run.`,
 	c.Flags().StringVar(&f.shard, "shard", "1/1", "run only part i of n, as i/n: whole cases, about as long as the other parts")
 	c.Flags().StringVar(&f.junit, "junit", "", "write JUnit XML to this file")
 	c.Flags().StringVar(&f.markdown, "markdown", "", "write a summary in Markdown to this file")
+	c.Flags().StringVar(&f.figures, "figures", "", "write what was found, with figures, in Markdown to this file")
 	c.Flags().StringVar(&f.runs, "runs", "runs", "folder that keeps the runs")
 	c.Flags().StringVar(&f.seed, "seed", "", "what all seeds are drawn from (default: the suite's, or a fresh one)")
 	c.Flags().BoolVar(&f.json, "json", false, "print what came of each case as JSON, and nothing else")
@@ -141,14 +142,10 @@ func runSuites(ctx context.Context, env *Env, f *suiteFlags, paths []string) err
 		err = errors.Join(err, writeFile(f.junit, func(w io.Writer) error { return suites.WriteJUnit(w, sums...) }))
 	}
 	if f.markdown != "" {
-		err = errors.Join(err, writeFile(f.markdown, func(w io.Writer) error {
-			for _, m := range sums {
-				if e := m.WriteMarkdown(w); e != nil {
-					return e
-				}
-			}
-			return nil
-		}))
+		err = errors.Join(err, writeEach(f.markdown, sums, suites.Summary.WriteMarkdown))
+	}
+	if f.figures != "" {
+		err = errors.Join(err, writeEach(f.figures, sums, suites.Summary.WriteFigures))
 	}
 	if f.annotations {
 		for _, m := range sums {
@@ -159,6 +156,18 @@ func runSuites(ctx context.Context, env *Env, f *suiteFlags, paths []string) err
 		err = errors.Join(err, printSuites(env, sums))
 	}
 	return err
+}
+
+// writeEach writes all summaries to one file.
+func writeEach(path string, sums []suites.Summary, write func(suites.Summary, io.Writer) error) error {
+	return writeFile(path, func(w io.Writer) error {
+		for _, m := range sums {
+			if err := write(m, w); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // listRuns prints what suites would run: suite, case, how often, what is expected
