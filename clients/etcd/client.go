@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -71,7 +70,7 @@ func Open(ctx context.Context, t clients.Target) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("etcd: %w", err)
 	}
-	ctx, cancel := c.limited(ctx)
+	ctx, cancel := clients.Limited(ctx, c.limit)
 	defer cancel()
 	if err := handshake(ctx, c.driver.ActiveConnection()); err != nil {
 		_ = c.Close()
@@ -106,19 +105,11 @@ func (c *Client) Close() (err error) {
 	return err
 }
 
-// limited is ctx with a deadline.
-func (c *Client) limited(ctx context.Context) (context.Context, context.CancelFunc) {
-	if _, ok := ctx.Deadline(); ok || c.limit <= 0 {
-		return context.WithCancel(ctx)
-	}
-	return context.WithTimeout(ctx, c.limit)
-}
-
 // do performs one operation and classifies its error. Writes and linearizable reads
 // require a leader, so that a member without one refuses them at once instead of
 // keeping their fate open.
 func (c *Client) do(ctx context.Context, quorum bool, f func(context.Context) error) error {
-	ctx, cancel := c.limited(ctx)
+	ctx, cancel := clients.Limited(ctx, c.limit)
 	defer cancel()
 	if quorum {
 		ctx = clientv3.WithRequireLeader(ctx)
@@ -164,13 +155,12 @@ func (c *Client) get(ctx context.Context, key string, weak bool) (history.Reply,
 	if len(r.Kvs) == 0 {
 		return history.Reply{}, nil
 	}
-	v, err := decode(r.Kvs[0].Value)
-	return history.Reply{Value: v, Version: r.Kvs[0].ModRevision}, err
+	return history.Reply{Value: clients.Decode(string(r.Kvs[0].Value)), Version: r.Kvs[0].ModRevision}, nil
 }
 
 // Write implements the register workload's store.
 func (c *Client) Write(ctx context.Context, key string, value any) (history.Reply, error) {
-	text, err := encode(value)
+	text, err := clients.Encode(value)
 	if err != nil {
 		return history.Reply{}, err
 	}
@@ -191,13 +181,13 @@ var errUnequal = errors.New("the value was another")
 // CAS implements the register workload's store: one transaction, which also reads
 // what it found instead.
 func (c *Client) CAS(ctx context.Context, key string, prev, next any) (history.Reply, error) {
-	text, err := encode(next)
+	text, err := clients.Encode(next)
 	if err != nil {
 		return history.Reply{}, err
 	}
 	cmp := clientv3.Compare(clientv3.CreateRevision(key), "=", 0)
 	if prev != nil {
-		old, err := encode(prev)
+		old, err := clients.Encode(prev)
 		if err != nil {
 			return history.Reply{}, err
 		}
@@ -216,32 +206,9 @@ func (c *Client) CAS(ctx context.Context, key string, prev, next any) (history.R
 	}
 	seen := history.Reply{Observed: &history.Seen{}}
 	if kvs := r.Responses[0].GetResponseRange().GetKvs(); len(kvs) > 0 {
-		v, err := decode(kvs[0].Value)
-		if err != nil {
-			return history.Reply{}, err
-		}
-		seen.Observed.Value, seen.Version = v, kvs[0].ModRevision
+		seen.Observed.Value, seen.Version = clients.Decode(string(kvs[0].Value)), kvs[0].ModRevision
 	}
 	return seen, history.Definite(errUnequal)
-}
-
-// encode is a value as etcd keeps it: decimal digits.
-func encode(v any) (string, error) {
-	switch n := v.(type) {
-	case int64:
-		return strconv.FormatInt(n, 10), nil
-	case int:
-		return strconv.Itoa(n), nil
-	}
-	return "", history.Definite(fmt.Errorf("etcd: a register holds whole numbers, not %T", v))
-}
-
-func decode(b []byte) (any, error) {
-	n, err := strconv.ParseInt(string(b), 10, 64)
-	if err != nil {
-		return nil, fmt.Errorf("etcd: a register holds %q, which nobody wrote: %w", b, err)
-	}
-	return n, nil
 }
 
 // sentKey is under which an operation's context keeps whether it was sent.

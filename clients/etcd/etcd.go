@@ -126,7 +126,7 @@ func ready(ctx context.Context, t clients.Target) error {
 		return err
 	}
 	defer func() { _ = c.Close() }()
-	ctx, cancel := c.limited(ctx)
+	ctx, cancel := clients.Limited(ctx, c.limit)
 	defer cancel()
 	_, err = c.driver.Get(ctx, readyKey)
 	return err

@@ -12,6 +12,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/client/v3/concurrency"
 
+	"github.com/faultline-dev/faultline/clients"
 	"github.com/faultline-dev/faultline/history"
 	"github.com/faultline-dev/faultline/options"
 )
@@ -184,7 +185,7 @@ func (c *Client) Store(ctx context.Context, key string, value any, owner string,
 	if m == nil {
 		return history.Reply{Observed: &history.Seen{}}, history.Definite(errGone)
 	}
-	text, err := encode(value)
+	text, err := clients.Encode(value)
 	if err != nil {
 		return history.Reply{}, err
 	}

@@ -10,6 +10,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/faultline-dev/faultline/clients"
 	"github.com/faultline-dev/faultline/history"
 	"github.com/faultline-dev/faultline/options"
 )
@@ -34,7 +35,7 @@ func (c *Client) Set(ctx context.Context, key string, value any, ttl time.Durati
 	if ttl <= 0 {
 		return c.Write(ctx, key, value)
 	}
-	text, err := encode(value)
+	text, err := clients.Encode(value)
 	if err != nil {
 		return history.Reply{}, err
 	}
@@ -128,8 +129,11 @@ func (c *Client) Increment(ctx context.Context, key string, n int64) (history.Re
 	if err != nil {
 		return history.Reply{}, history.Definite(fmt.Errorf("nothing was written: %w", err))
 	}
-	sum, _ := old.Value.(int64)
-	text, err := encode(sum + n)
+	sum, ok := old.Value.(int64)
+	if !ok && old.Value != nil {
+		return history.Reply{}, history.Definite(fmt.Errorf("etcd: a counter holds %q", old.Value))
+	}
+	text, err := clients.Encode(sum + n)
 	if err != nil {
 		return history.Reply{}, err
 	}
@@ -161,12 +165,8 @@ func (c *Client) Dequeue(ctx context.Context, key string) (history.Reply, error)
 		return history.Reply{}, nil
 	}
 	oldest := string(r.Kvs[0].Key)
-	v, err := decode(r.Kvs[0].Value)
-	if err != nil {
-		return history.Reply{}, history.Definite(err)
-	}
 	got, err := c.ifUnchanged(ctx, clientv3.Compare(clientv3.ModRevision(oldest), "=", r.Kvs[0].ModRevision), clientv3.OpDelete(oldest))
-	got.Value = v
+	got.Value = clients.Decode(string(r.Kvs[0].Value))
 	return got, err
 }
 

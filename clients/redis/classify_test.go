@@ -34,7 +34,7 @@ func TestClassify(t *testing.T) {
 		{fmt.Errorf("%w: 0 of 1", errUnacknowledged), true, history.Info, false},
 		{errors.Join(errUnacknowledged, reply("ERR")), true, history.Info, false},
 		{errUnequal, true, history.Fail, false},
-		{errValue, false, history.Fail, false},
+		{history.Definite(errors.New("no number")), false, history.Fail, false},
 	} {
 		got := classify(c.err, c.sent)
 		if history.TypeOf(got) != c.want || history.IsSessionLost(got) != c.lost {

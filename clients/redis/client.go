@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,7 +28,7 @@ var errRedial = errors.New("the connection is lost")
 
 // dial connects to a port of a node and completes the protocol's handshake.
 func dial(ctx context.Context, n cluster.Node, port string, limit time.Duration) (*conn, error) {
-	ctx, cancel := limited(ctx, limit)
+	ctx, cancel := clients.Limited(ctx, limit)
 	defer cancel()
 	addr := n.Ports[port]
 	fail := func(err error) (*conn, error) {
@@ -67,13 +66,6 @@ func (c *conn) close() {
 	_ = c.raw.Close()
 }
 
-func limited(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
-	if _, ok := ctx.Deadline(); ok || limit <= 0 {
-		return context.WithCancel(ctx)
-	}
-	return context.WithTimeout(ctx, limit)
-}
-
 // backOff is how long a refusal takes, so that a server that refuses makes no flood.
 const backOff = 100 * time.Millisecond
 
@@ -105,10 +97,10 @@ func classify(err error, sent bool) error {
 	wrapped := fmt.Errorf("redis: %w", err)
 	var refused driver.Error
 	switch {
-	case errors.Is(err, errUnequal), errors.Is(err, errValue):
-		return history.Definite(wrapped)
 	case errors.Is(err, errUnacknowledged):
 		return wrapped
+	case errors.Is(err, errUnequal), history.TypeOf(err) == history.Fail:
+		return history.Definite(wrapped)
 	case errors.As(err, &refused):
 		// The primary may be another by now: the next session asks again.
 		return history.SessionLost(history.Definite(wrapped))
@@ -133,7 +125,7 @@ type Client struct {
 
 // Open finds the servers for the target's node and connects to them.
 func Open(ctx context.Context, t clients.Target) (*Client, error) {
-	ctx, cancel := limited(ctx, t.Timeout)
+	ctx, cancel := clients.Limited(ctx, t.Timeout)
 	defer cancel()
 	c := &Client{limit: t.Timeout, wait: t.Options.Int("wait")}
 	var err error
@@ -223,7 +215,7 @@ func (c *Client) Close() error {
 
 // at performs an operation on a key where it belongs.
 func (c *Client) at(ctx context.Context, own *conn, key string, f func(context.Context, *driver.Client) error) error {
-	ctx, cancel := limited(ctx, c.limit)
+	ctx, cancel := clients.Limited(ctx, c.limit)
 	defer cancel()
 	if c.shards != nil {
 		var err error
@@ -243,7 +235,7 @@ func (c *Client) Read(ctx context.Context, key string) (history.Reply, error) {
 			return nil
 		}
 		if err == nil {
-			r.Value, err = decode(text)
+			r.Value = clients.Decode(text)
 		}
 		return err
 	})
@@ -276,7 +268,7 @@ func (c *Client) acknowledged(ctx context.Context, rdb *driver.Client) error {
 // Write implements the register workload's store.
 func (c *Client) Write(ctx context.Context, key string, value any) (history.Reply, error) {
 	err := c.at(ctx, c.write, key, func(ctx context.Context, rdb *driver.Client) error {
-		text, err := encode(value)
+		text, err := clients.Encode(value)
 		if err != nil {
 			return err
 		}
@@ -301,13 +293,13 @@ var errUnequal = errors.New("the value was another")
 func (c *Client) CAS(ctx context.Context, key string, prev, next any) (history.Reply, error) {
 	var r history.Reply
 	err := c.at(ctx, c.write, key, func(ctx context.Context, rdb *driver.Client) error {
-		text, err := encode(next)
+		text, err := clients.Encode(next)
 		if err != nil {
 			return err
 		}
 		old := "" // stands for an absent key
 		if prev != nil {
-			if old, err = encode(prev); err != nil {
+			if old, err = clients.Encode(prev); err != nil {
 				return err
 			}
 		}
@@ -320,9 +312,7 @@ func (c *Client) CAS(ctx context.Context, key string, prev, next any) (history.R
 		}
 		r.Observed = &history.Seen{}
 		if seen, ok := got[1].(string); ok {
-			if r.Observed.Value, err = decode(seen); err != nil {
-				return err
-			}
+			r.Observed.Value = clients.Decode(seen)
 		}
 		return errUnequal
 	})
@@ -330,27 +320,6 @@ func (c *Client) CAS(ctx context.Context, key string, prev, next any) (history.R
 		return history.Reply{}, err
 	}
 	return r, err
-}
-
-// errValue is a value that cannot be written.
-var errValue = errors.New("a register holds whole numbers")
-
-func encode(v any) (string, error) {
-	switch n := v.(type) {
-	case int64:
-		return strconv.FormatInt(n, 10), nil
-	case int:
-		return strconv.Itoa(n), nil
-	}
-	return "", fmt.Errorf("%w, not %T", errValue, v)
-}
-
-func decode(text string) (any, error) {
-	n, err := strconv.ParseInt(text, 10, 64)
-	if err != nil {
-		return nil, fmt.Errorf("a register holds %q, which nobody wrote: %w", text, err)
-	}
-	return n, nil
 }
 
 // shards are the connections of a cluster's client, made when a key needs one.

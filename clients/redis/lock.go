@@ -93,7 +93,7 @@ func (c *Client) Load(ctx context.Context, key string) (history.Reply, error) {
 			return nil
 		}
 		if err == nil {
-			r.Value, err = decode(text)
+			r.Value = clients.Decode(text)
 		}
 		return err
 	})

@@ -9,6 +9,7 @@ import (
 
 	driver "github.com/redis/go-redis/v9"
 
+	"github.com/faultline-dev/faultline/clients"
 	"github.com/faultline-dev/faultline/history"
 	"github.com/faultline-dev/faultline/options"
 )
@@ -26,7 +27,7 @@ const clockBound = 50 * time.Millisecond
 // Set sets a key that is gone after ttl; 0 is never.
 func (c *Client) Set(ctx context.Context, key string, value any, ttl time.Duration) (history.Reply, error) {
 	err := c.at(ctx, c.write, key, func(ctx context.Context, rdb *driver.Client) error {
-		text, err := encode(value)
+		text, err := clients.Encode(value)
 		if err != nil {
 			return err
 		}
@@ -122,7 +123,7 @@ func (c *Client) Dequeue(ctx context.Context, key string) (history.Reply, error)
 			return nil
 		}
 		if err == nil {
-			v, err = decode(text)
+			v = clients.Decode(text)
 		}
 		return err
 	})

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/url"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -41,7 +40,7 @@ func (silent) Printf(string, ...any) {}
 // Open connects to the target's server and waits for a session.
 func Open(ctx context.Context, t clients.Target) (*Client, error) {
 	addr := t.Node.Ports[clientPort]
-	ctx, cancel := limited(ctx, t.Timeout)
+	ctx, cancel := clients.Limited(ctx, t.Timeout)
 	defer cancel()
 	fail := func(err error) (*Client, error) {
 		return nil, history.Definite(fmt.Errorf("zookeeper: no session with %s at %s: %w", t.Node.Name, addr, err))
@@ -128,17 +127,10 @@ func (c *Client) Close() error {
 	return nil
 }
 
-func limited(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
-	if _, ok := ctx.Deadline(); ok || limit <= 0 {
-		return context.WithCancel(ctx)
-	}
-	return context.WithTimeout(ctx, limit)
-}
-
 // do performs f, whose driver calls know no deadline, and classifies its error.
 // After a deadline the session is over, since its answers are no longer awaited.
 func (c *Client) do(ctx context.Context, f func() error) error {
-	ctx, cancel := limited(ctx, c.limit)
+	ctx, cancel := clients.Limited(ctx, c.limit)
 	defer cancel()
 	if c.conn.Lost() {
 		return history.SessionLost(history.Definite(fmt.Errorf("zookeeper: %w", errRedial)))
@@ -162,7 +154,7 @@ func classify(err error) error {
 	wrapped := fmt.Errorf("zookeeper: %w", err)
 	for _, refused := range []error{
 		zk.ErrNoNode, zk.ErrNodeExists, zk.ErrBadVersion, zk.ErrNotEmpty, zk.ErrNoChildrenForEphemerals,
-		zk.ErrNoAuth, zk.ErrInvalidACL, zk.ErrBadArguments, zk.ErrInvalidPath, errUnequal, errValue,
+		zk.ErrNoAuth, zk.ErrInvalidACL, zk.ErrBadArguments, zk.ErrInvalidPath, errUnequal,
 	} {
 		if errors.Is(err, refused) {
 			return history.Definite(wrapped)
@@ -199,8 +191,8 @@ func (c *Client) Read(ctx context.Context, key string) (history.Reply, error) {
 			return err
 		}
 		r.Version = stat.Mzxid
-		r.Value, err = decode(data)
-		return err
+		r.Value = decode(data)
+		return nil
 	})
 	if err != nil {
 		return history.Reply{}, err
@@ -262,8 +254,8 @@ func (c *Client) CAS(ctx context.Context, key string, prev, next any) (history.R
 			// A read has no effect, however it ended.
 			return errors.Join(errUnequal, err)
 		}
-		if v, err := decode(old); err != nil || v != prev {
-			return errors.Join(errUnequal, err)
+		if decode(old) != prev {
+			return errUnequal
 		}
 		if stat, err = c.driver.Set(path(key), data, stat.Version); err != nil {
 			return err
@@ -277,23 +269,9 @@ func (c *Client) CAS(ctx context.Context, key string, prev, next any) (history.R
 	return r, nil
 }
 
-// errValue is a value that cannot be written.
-var errValue = errors.New("a register holds whole numbers")
-
 func encode(v any) ([]byte, error) {
-	switch n := v.(type) {
-	case int64:
-		return strconv.AppendInt(nil, n, 10), nil
-	case int:
-		return strconv.AppendInt(nil, int64(n), 10), nil
-	}
-	return nil, fmt.Errorf("%w, not %T", errValue, v)
+	text, err := clients.Encode(v)
+	return []byte(text), err
 }
 
-func decode(b []byte) (any, error) {
-	n, err := strconv.ParseInt(string(b), 10, 64)
-	if err != nil {
-		return nil, fmt.Errorf("a register holds %q, which nobody wrote: %w", b, err)
-	}
-	return n, nil
-}
+func decode(b []byte) any { return clients.Decode(string(b)) }

@@ -168,8 +168,8 @@ func (c *Client) Load(ctx context.Context, key string) (history.Reply, error) {
 			return err
 		}
 		r.Version = stat.Mzxid
-		r.Value, err = decode(b)
-		return err
+		r.Value = decode(b)
+		return nil
 	})
 	return r, err
 }

@@ -53,11 +53,10 @@ func (c *Client) Increment(ctx context.Context, key string, n int64) (history.Re
 		if err != nil {
 			return errors.Join(errUnequal, err) // a read has no effect
 		}
-		old, err := decode(b)
-		if err != nil {
-			return errors.Join(errUnequal, err)
+		sum, ok := decode(b).(int64)
+		if !ok {
+			return history.Definite(fmt.Errorf("a counter holds %q", b))
 		}
-		sum, _ := old.(int64)
 		data, err := encode(sum + n)
 		if err != nil {
 			return err
@@ -115,14 +114,10 @@ func (c *Client) Dequeue(ctx context.Context, key string) (history.Reply, error)
 		if err != nil {
 			return errors.Join(errUnequal, err)
 		}
-		v, err := decode(b)
-		if err != nil {
-			return errors.Join(errUnequal, err)
-		}
 		if err := c.driver.Delete(node, stat.Version); err != nil {
 			return err
 		}
-		r.Value = v
+		r.Value = decode(b)
 		return nil
 	})
 	return r, err
