@@ -279,6 +279,11 @@ func (r *run) startNemesis(ctx context.Context) (wait func(), failed *error) {
 		},
 		Workers: &r.stall,
 	}
+	if r.System.Members != nil {
+		if m, err := r.System.Members(r.Cluster, r.Runtime, r.Options); err == nil {
+			env.Members = m // else a fault that needs it says so when it starts
+		}
+	}
 	wait = r.Runtime.Go(func() {
 		executed, err := nemesis.Run(ctx, r.Runtime, r.Plan, env)
 		r.executed = executed

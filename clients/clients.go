@@ -77,6 +77,10 @@ type System struct {
 	// Open opens a session and completes the protocol's handshake. Its failure is
 	// definite by nature: no operation was sent.
 	Open func(context.Context, Target) (Client, error)
+	// Members changes the system's members while it runs; nil for a system that
+	// cannot. It is asked before Up as well, when rt is nil: the error says what the
+	// world or the options lack, and nothing else may be done then.
+	Members func(c cluster.Cluster, rt cluster.Runtime, o options.Values) (cluster.Members, error)
 	// Leader names the node that leads now, as the nodes themselves say.
 	Leader func(context.Context, cluster.Cluster, options.Values) (string, error)
 }

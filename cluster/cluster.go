@@ -206,6 +206,26 @@ type Disks interface {
 	Damage(ctx context.Context, node string) (Damage, error)
 }
 
+// Members changes who the members of a system are while it runs, by the system's
+// own protocol. Other powers belong to the world alone; this one belongs to a
+// system in a world, and clients.System.Members makes it.
+//
+// Each method makes one attempt and keeps to ctx' deadline. After an error a change
+// may have been made, may still be made later, or may be made in part, so all can be
+// asked for again: a node that is where it should be is left alone.
+type Members interface {
+	// Members are the names of the nodes that vote now, sorted, as the system itself
+	// says: changes that it may still take back do not count. It only looks.
+	Members(ctx context.Context) ([]string, error)
+	// Remove takes nodes out of the membership, and returns when that is committed.
+	// Their processes may go on or end, as the system has it.
+	Remove(ctx context.Context, nodes []string) error
+	// Add makes nodes of the cluster members again, with the data that they had or
+	// without, as the system wants it, and returns when that is committed. It starts
+	// those that ended because they were removed, and no others.
+	Add(ctx context.Context, nodes []string) error
+}
+
 // Logs are the nodes' logs, kept also after a node's death.
 type Logs interface {
 	// Logs opens the log files of a node by their names; the caller closes them.

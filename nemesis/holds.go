@@ -22,6 +22,8 @@ type holds struct {
 	shapes map[string][]cluster.Link
 	skews  map[string]map[string]cluster.Skew // node, then id
 	broken map[string]map[string]bool         // disks: node, then id
+
+	removed map[string]map[string]bool // from the membership: node, then id
 }
 
 func newHolds() *holds {
@@ -29,6 +31,7 @@ func newHolds() *holds {
 		killed: map[string]map[string]bool{}, paused: map[string]map[string]bool{},
 		cuts: map[string][]cluster.Link{}, shapes: map[string][]cluster.Link{},
 		skews: map[string]map[string]cluster.Skew{}, broken: map[string]map[string]bool{},
+		removed: map[string]map[string]bool{},
 	}
 }
 
@@ -49,6 +52,20 @@ func (h *holds) held(m map[string]map[string]bool, node string) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return len(m[node]) > 0
+}
+
+// by are the nodes that id holds, sorted.
+func (h *holds) by(m map[string]map[string]bool, id string) []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var nodes []string
+	for node, ids := range m {
+		if ids[id] {
+			nodes = append(nodes, node)
+		}
+	}
+	slices.Sort(nodes)
+	return nodes
 }
 
 // settleMax bounds how often a node is brought to what is wanted of it, while
@@ -263,34 +280,18 @@ func (e *Env) Reach(ctx context.Context, links []cluster.Link) (map[cluster.Link
 
 // Release takes back all that id holds, also after a start that failed half-way.
 func (e *Env) Release(ctx context.Context, id string) error {
+	dead, paused := e.held.by(e.held.killed, id), e.held.by(e.held.paused, id)
+	broken, removed := e.held.by(e.held.broken, id), e.held.by(e.held.removed, id)
 	e.held.mu.Lock()
-	var dead, paused []string
-	for node, ids := range e.held.killed {
-		if ids[id] {
-			dead = append(dead, node)
-		}
-	}
-	for node, ids := range e.held.paused {
-		if ids[id] {
-			paused = append(paused, node)
-		}
-	}
 	linked := e.held.cuts[id] != nil || e.held.shapes[id] != nil
-	var skewed, broken []string
+	var skewed []string
 	for node, ids := range e.held.skews {
 		if _, ok := ids[id]; ok {
 			skewed = append(skewed, node)
 		}
 	}
-	for node, ids := range e.held.broken {
-		if ids[id] {
-			broken = append(broken, node)
-		}
-	}
 	e.held.mu.Unlock()
-	for _, nodes := range [][]string{dead, paused, skewed, broken} {
-		slices.Sort(nodes) // a simulator wants the same order each time
-	}
+	slices.Sort(skewed) // a simulator wants the same order each time
 	var errs []error
 	for _, n := range skewed {
 		errs = append(errs, e.Unskew(ctx, id, n))
@@ -307,6 +308,10 @@ func (e *Env) Release(ctx context.Context, id string) error {
 	}
 	for _, n := range dead {
 		errs = append(errs, e.Revive(ctx, id, n))
+	}
+	if len(removed) > 0 { // last: it needs a majority
+		_, err := e.Rejoin(ctx, id, removed)
+		errs = append(errs, err)
 	}
 	if e.Workers != nil {
 		e.Workers.Release(id)
@@ -339,7 +344,7 @@ func (e *Env) restore(ctx context.Context) error {
 	var errs []error
 	e.held.mu.Lock()
 	ids := slices.Concat(slices.Collect(maps.Keys(e.held.cuts)), slices.Collect(maps.Keys(e.held.shapes)))
-	for _, m := range []map[string]map[string]bool{e.held.killed, e.held.paused, e.held.broken} {
+	for _, m := range []map[string]map[string]bool{e.held.killed, e.held.paused, e.held.broken, e.held.removed} {
 		for _, by := range m {
 			ids = append(ids, slices.Collect(maps.Keys(by))...)
 		}

@@ -39,6 +39,8 @@ type Fault struct {
 	Color string
 	// Least is the least time that a start makes sense for; 0 for any.
 	Least time.Duration
+	// Members says that the system must be able to change its members.
+	Members bool
 
 	// Check refuses an argument that this number of nodes does not allow; nil for
 	// none.
@@ -95,8 +97,9 @@ type Env struct {
 	Record func(history.Op)
 	// Leader names the node that leads now; nil where the system cannot say.
 	Leader func(ctx context.Context) (string, error)
-	// Members are the nodes that vote now; nil for all of the cluster's.
-	Members func(ctx context.Context) ([]string, error)
+	// Members changes who the members are, and tells; nil where the system cannot, and
+	// all nodes are members.
+	Members cluster.Members
 	// Workers are the harness' own; nil where they cannot be stalled.
 	Workers Staller
 	// Timeout bounds each step of injecting, probing and healing, 15 s unless set.
@@ -147,19 +150,7 @@ func Find(faults []Fault, name string) (Fault, error) {
 		names = append(names, f.Name)
 	}
 	slices.Sort(names)
-	for _, l := range Later() {
-		if l.Name == name {
-			return Fault{}, fmt.Errorf("nemesis: %s is not possible yet: %s; there are: %s, none", name, l.Doc, strings.Join(names, ", "))
-		}
-	}
 	return Fault{}, fmt.Errorf("nemesis: unknown fault %q; there are: %s, none", name, strings.Join(names, ", "))
-}
-
-// Later are the names of faults that no world can do so far, and why.
-func Later() []Arg {
-	return []Arg{
-		{"member", "no system can change its members while it runs"},
-	}
 }
 
 // Available says why a cluster cannot do a fault with that argument, or nil.
@@ -177,6 +168,12 @@ func Available(f Fault, c cluster.Cluster, arg string, o options.Values) error {
 // the plan, such as keep=majority.
 var errSkipped = errors.New("skipped")
 
+// Skip is the error of a start that the rules of the plan forbid now. It is no
+// failure.
+func Skip(step Step, why string) error {
+	return fmt.Errorf("nemesis: %s: %w: %s", step.ID, errSkipped, why)
+}
+
 // deadline bounds a call by the environment's timeout.
 func (e *Env) deadline(ctx context.Context) (context.Context, context.CancelFunc) {
 	return e.Runtime.WithTimeout(ctx, e.Timeout)
@@ -192,7 +189,7 @@ type Offer struct {
 }
 
 // Offers are all faults with all their words, for a table of what a world can do.
-// The cluster need not be up. Faults that are only planned are among them.
+// The cluster need not be up.
 func Offers(faults []Fault, c cluster.Cluster) []Offer {
 	var offers []Offer
 	for _, f := range faults {
@@ -208,11 +205,6 @@ func Offers(faults []Fault, c cluster.Cluster) []Offer {
 				}
 			}
 			offers = append(offers, o)
-		}
-	}
-	for _, l := range Later() {
-		if _, err := Find(faults, l.Name); err != nil {
-			offers = append(offers, Offer{Fault: l.Name, Why: l.Doc})
 		}
 	}
 	return offers

@@ -94,7 +94,7 @@ func (e *Env) Choose(ctx context.Context, step Step) (Choice, error) {
 		c.Nodes = e.weigh(c.Nodes, members, step.Opts, rng)
 	}
 	if len(c.Nodes) == 0 {
-		return c, fmt.Errorf("nemesis: %s: %w: no node can be taken without losing the majority", step.ID, errSkipped)
+		return c, Skip(step, "no node can be taken without losing the majority")
 	}
 	slices.SortFunc(c.Nodes, func(a, b string) int { return slices.Index(nodes, a) - slices.Index(nodes, b) })
 	return c, nil
@@ -176,20 +176,23 @@ func (e *Env) members(ctx context.Context) ([]string, error) {
 	if e.Members == nil {
 		return e.Nodes(), nil
 	}
-	ctx, cancel := e.deadline(ctx)
-	defer cancel()
-	m, err := e.Members(ctx)
+	m, err := e.Voters(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("nemesis: who the members are: %w", err)
 	}
 	return m, nil
 }
 
+// whole are the members that no fault has broken or cut off from a majority.
+func (e *Env) whole(members []string) []string {
+	isolated := e.isolated(members)
+	return slices.DeleteFunc(slices.Clone(members), func(m string) bool { return e.broken(m) > 0 || isolated[m] })
+}
+
 // weigh takes nodes out of a choice until a majority of the members is left whole,
 // or adds some until none is.
 func (e *Env) weigh(chosen, members []string, opts map[string]string, rng *rand.Rand) []string {
-	isolated := e.isolated(members)
-	whole := slices.DeleteFunc(slices.Clone(members), func(m string) bool { return e.broken(m) > 0 || isolated[m] })
+	whole := e.whole(members)
 	left := func() int {
 		n := 0
 		for _, m := range whole {

@@ -85,6 +85,8 @@ type request struct {
 	Owner   string        `json:"owner,omitempty"`
 	Token   int64         `json:"token,omitempty"`
 	Reads   string        `json:"reads,omitempty"`
+	Remove  []string      `json:"remove,omitempty"`
+	Add     []string      `json:"add,omitempty"`
 	Timeout time.Duration `json:"timeout_ns,omitempty"`
 }
 

@@ -18,6 +18,7 @@ func System(bugs []clients.Bug) clients.System {
 		{Name: "reads", Kind: options.String, Default: "linearizable", Values: []string{"linearizable", "lease", "local"}, Doc: "linearizable asks a quorum, lease trusts clocks, local reads what the node has applied"},
 		bundled.RecipeOption(),
 	}
+	s.Members = bundled.Members
 	s.Leader = func(ctx context.Context, c cluster.Cluster, _ options.Values) (string, error) {
 		return bundled.Leader(ctx, c)
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/faultline-dev/faultline/nemesis/clock"
 	"github.com/faultline-dev/faultline/nemesis/disk"
 	"github.com/faultline-dev/faultline/nemesis/kill"
+	"github.com/faultline-dev/faultline/nemesis/member"
 	"github.com/faultline-dev/faultline/nemesis/packet"
 	"github.com/faultline-dev/faultline/nemesis/partition"
 	"github.com/faultline-dev/faultline/nemesis/pause"
@@ -21,6 +22,6 @@ func All() []nemesis.Fault {
 		[]nemesis.Fault{partition.Fault(), kill.Fault(), pause.Fault()},
 		restart.Faults(),
 		packet.Faults(),
-		[]nemesis.Fault{clock.Fault(), disk.Fault()},
+		[]nemesis.Fault{clock.Fault(), disk.Fault(), member.Fault()},
 	)
 }

@@ -34,6 +34,8 @@ type Cluster struct {
 	skews  map[string]skewed                  // node
 	disks  map[string]map[string]cluster.Disk // node, then id
 	damage map[string]cluster.Damage
+
+	removed map[string]bool // from the membership
 }
 
 // skewed is a clock since it was set.
@@ -56,6 +58,7 @@ func NewCluster(rt cluster.Runtime, n int, seed uint64) *Cluster {
 		dead: map[string]bool{}, paused: map[string]bool{},
 		cuts: map[string][]cluster.Link{}, shapes: map[string]shaped{},
 		skews: map[string]skewed{}, disks: map[string]map[string]cluster.Disk{}, damage: map[string]cluster.Damage{},
+		removed: map[string]bool{},
 	}
 	for i := range n {
 		c.nodes = append(c.nodes, cluster.Node{Name: fmt.Sprintf("n%d", i+1)})
@@ -82,6 +85,9 @@ func (c *Cluster) Broken() string {
 		}
 		if c.paused[n.Name] {
 			words = append(words, n.Name+" is paused")
+		}
+		if c.removed[n.Name] {
+			words = append(words, n.Name+" is no member")
 		}
 	}
 	for _, id := range slices.Sorted(maps.Keys(c.cuts)) {
@@ -347,6 +353,40 @@ func (c *Cluster) Damage(_ context.Context, node string) (cluster.Damage, error)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.damage[node], nil
+}
+
+// Members are those that were not removed.
+func (c *Cluster) Members(ctx context.Context) ([]string, error) {
+	if err := c.rt.Sleep(ctx, time.Millisecond); err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var names []string
+	for _, n := range c.nodes {
+		if !c.removed[n.Name] {
+			names = append(names, n.Name)
+		}
+	}
+	return names, nil
+}
+
+// Remove takes nodes out of the membership.
+func (c *Cluster) Remove(ctx context.Context, nodes []string) error {
+	return c.do(ctx, func() {
+		for _, n := range nodes {
+			c.removed[n] = true
+		}
+	})
+}
+
+// Add makes nodes members.
+func (c *Cluster) Add(ctx context.Context, nodes []string) error {
+	return c.do(ctx, func() {
+		for _, n := range nodes {
+			delete(c.removed, n)
+		}
+	})
 }
 
 // Workers counts who was stalled; it acts as one worker that stalls at once.

@@ -129,7 +129,7 @@ func (s scene) run(t *testing.T, steps []nemesis.Step, cancel time.Duration, pre
 			prepare(p.cluster)
 		}
 		env := nemesis.Env{
-			Faults: []nemesis.Fault{s.fault}, Cluster: p.cluster, Workers: p.workers,
+			Faults: []nemesis.Fault{s.fault}, Cluster: p.cluster, Members: p.cluster, Workers: p.workers,
 			Record: func(op history.Op) { p.events = append(p.events, op) },
 			Leader: func(context.Context) (string, error) { return "n1", nil },
 		}

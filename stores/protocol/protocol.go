@@ -48,7 +48,8 @@ type request struct {
 	Timeout int64           `json:"timeout_ns"` // default 1 s, at most 30 s
 
 	To     string   `json:"to"`     // transfer
-	Voters []string `json:"voters"` // members
+	Remove []string `json:"remove"` // members
+	Add    []string `json:"add"`    // members
 }
 
 // response is the JSON body of a success.
@@ -102,7 +103,7 @@ func Decode(path string, body []byte, reads replica.Reads) (q replica.Request, t
 	timeout = min(timeout, timeoutMost)
 	name := path[min(len(path), len(Prefix)):]
 	if name == "transfer" || name == "members" {
-		q.Admin = &replica.Admin{Transfer: b.To, Voters: b.Voters}
+		q.Admin = &replica.Admin{Transfer: b.To, Remove: b.Remove, Add: b.Add}
 		return q, timeout, nil
 	}
 	op := kv.Op(max(0, slices.Index(names[:], name))) //nolint:gosec // few

@@ -142,7 +142,7 @@ type Status struct {
 	Term                   uint64
 	Commit, Given, Last    uint64
 	FirstIndex, StableLast uint64
-	Voters                 []string
+	Voters                 []string // as far as committed
 }
 
 // Status describes the node.
@@ -151,7 +151,7 @@ func (c *Core) Status() Status {
 		ID: c.cfg.ID, Leader: c.leader, Role: c.role, Term: c.term,
 		Commit: c.commit, Given: c.given, Last: c.log.last(),
 		FirstIndex: c.log.snap.Index + 1, StableLast: c.stable,
-		Voters: slices.Clone(c.voters()),
+		Voters: slices.Clone(c.votersAtIndex(c.commit)),
 	}
 }
 

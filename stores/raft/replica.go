@@ -246,6 +246,11 @@ func (r *Replica) apply(e Entry) error {
 		r.fail(p.o, "overwritten by another leader's entry", true)
 		return nil
 	}
+	if e.Kind == KindVoters {
+		r.changeMembers(p.o, false)
+		r.again = true
+		return nil
+	}
 	r.succeed(p.o, x)
 	return nil
 }

@@ -33,11 +33,14 @@ func (c *Core) ProposeVoters(voters []string) (index, term uint64, err error) {
 	// Until an entry of this term is committed, a change of an earlier term may
 	// come back (Ongaro, raft-dev 2015, "bug in single-server membership changes").
 	safe := c.cfg.Bug != BugOnePhase
-	if safe && (last.index > c.commit || c.commit < c.start || distance(last.voters, voters) != 1) || len(voters) == 0 {
+	if safe && (!c.settled() || c.commit < c.start || distance(last.voters, voters) != 1) || len(voters) == 0 {
 		return 0, 0, ErrVoters
 	}
 	return c.appendOwn(KindVoters, encodeVoters(voters)), c.term, nil
 }
+
+// settled tells whether the membership that holds is known to be committed.
+func (c *Core) settled() bool { return c.config[len(c.config)-1].index <= c.commit }
 
 // distance is the number of nodes in one set only.
 func distance(a, b []string) int {
@@ -289,7 +292,7 @@ func (c *Core) maybeCommit() {
 		return
 	}
 	c.commitTo(i)
-	if !c.isVoter() && c.config[len(c.config)-1].index <= c.commit {
+	if !c.isVoter() && c.settled() {
 		c.becomeFollower(c.term, "") // diss. §4.2.2: out of the membership
 	}
 }

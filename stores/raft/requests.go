@@ -1,6 +1,8 @@
 package raft
 
 import (
+	"slices"
+
 	"github.com/faultline-dev/faultline/stores/internal/bin"
 	"github.com/faultline-dev/faultline/stores/kv"
 	"github.com/faultline-dev/faultline/stores/replica"
@@ -38,14 +40,43 @@ func (r *Replica) admin(o *open) {
 		r.succeed(o, kv.Result{OK: true})
 		return
 	}
-	index, term, err := r.core.ProposeVoters(a.Voters)
-	if err != nil {
-		r.fail(o, err.Error(), true)
-		return
-	}
 	o.state = taken
 	r.requests = append(r.requests, o)
+	r.changeMembers(o, true)
+}
+
+// changeMembers proposes the next step of a change of the membership: one node
+// joins or leaves at a time, the next when the step before is committed (diss.
+// §4.1). Definite says that no step has been proposed yet.
+func (r *Replica) changeMembers(o *open, definite bool) {
+	present := r.core.voters()
+	next := slices.Clone(present)
+	for _, name := range o.q.Admin.Remove {
+		if i := slices.Index(next, name); i >= 0 && r.mayStep(present, next) {
+			next = slices.Delete(next, i, i+1)
+		}
+	}
+	for _, name := range o.q.Admin.Add {
+		if !slices.Contains(next, name) && r.mayStep(present, next) {
+			next = append(next, name)
+		}
+	}
+	if distance(present, next) == 0 && r.core.settled() {
+		r.succeed(o, kv.Result{OK: true})
+		return
+	}
+	index, term, err := r.core.ProposeVoters(next)
+	if err != nil {
+		r.fail(o, err.Error(), definite)
+		return
+	}
 	r.props[index] = proposal{term, o}
+}
+
+// mayStep tells whether the next membership may be taken one node further away
+// from the present one.
+func (r *Replica) mayStep(present, next []string) bool {
+	return distance(present, next) == 0 || r.core.cfg.Bug == BugOnePhase
 }
 
 // unpark sends the parked requests on their way, if there is a leader.

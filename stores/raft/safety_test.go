@@ -72,18 +72,10 @@ func drawAdmin(rng *rand.Rand, names []string) *replica.Admin {
 	if rng.IntN(2) == 0 {
 		return &replica.Admin{Transfer: names[rng.IntN(len(names))]}
 	}
-	voters := slices.Clone(names)
-	if i := rng.IntN(len(names) + 1); i < len(names) && len(names) > 1 {
-		voters = slices.Delete(voters, i, i+1)
-	}
-	return &replica.Admin{Voters: voters}
-}
-
-// drawSubset draws any membership at all.
-func drawSubset(rng *rand.Rand, names []string) *replica.Admin {
-	voters := slices.Clone(names)
-	rng.Shuffle(len(voters), func(i, j int) { voters[i], voters[j] = voters[j], voters[i] })
-	return &replica.Admin{Voters: voters[:1+rng.IntN(len(voters))]}
+	mixed := slices.Clone(names)
+	rng.Shuffle(len(mixed), func(i, j int) { mixed[i], mixed[j] = mixed[j], mixed[i] })
+	keep := 1 + rng.IntN(len(mixed))
+	return &replica.Admin{Add: mixed[:keep], Remove: mixed[keep:]}
 }
 
 // TestSafety runs clusters under random loss, delay, repetition, damage,
@@ -142,7 +134,7 @@ func TestBugsAreSeen(t *testing.T) {
 			for seed := range uint64(400) {
 				o := world(seed, b)
 				if b.bug == BugOnePhase {
-					o.Admin = drawSubset
+					o.Admin = drawAdmin
 				}
 				if r := chaos.Run(o); len(r.Broken) > 0 {
 					t.Logf("seed %d: %s", seed, r.Broken[0])

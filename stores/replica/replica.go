@@ -29,10 +29,11 @@ const (
 	Local                     // from what this node has applied: may be stale
 )
 
-// Admin is a request to the cluster itself; one field is set.
+// Admin is a request to the cluster itself: to hand the leadership over, or else to
+// change the membership.
 type Admin struct {
-	Transfer string   // hand the leadership to this node
-	Voters   []string // the new membership, one node apart from the present
+	Transfer    string   // hand the leadership to this node
+	Remove, Add []string // nodes to leave the membership, and to join it
 }
 
 // Request is a client's request to a node.
@@ -86,9 +87,9 @@ type Status struct {
 	Leader  string        `json:"leader"`
 	Commit  uint64        `json:"commit"`
 	Applied uint64        `json:"applied"`
-	Ready   bool          `json:"ready"` // it expects to be able to serve
-	Now     time.Duration `json:"now"`   // the node's clock, ns
-	Voters  []string      `json:"voters"`
+	Ready   bool          `json:"ready"`  // it expects to be able to serve
+	Now     time.Duration `json:"now"`    // the node's clock, ns
+	Voters  []string      `json:"voters"` // the members, as far as the node knows them to be committed
 }
 
 // Replica is one node. It isn't safe for use by several goroutines at once.

@@ -28,10 +28,6 @@ func findBug(t *testing.T, b clients.Bug) {
 		system: b.System, bug: b.Name, workload: b.Workload, on: onSim, time: 10e9, checkTimeout: 60e9, checkMemory: "1GiB",
 		given: func(flag string) bool { return flag == "system" },
 	}
-	a.seed = formatSeed(1)
-	if _, err := prepare(&env, a); err != nil {
-		t.Skipf("cannot be looked for yet: %v", err)
-	}
 	for seed := uint64(1); seed <= bugSeeds; seed++ {
 		a.seed = formatSeed(seed)
 		r := trySeed(t.Context(), &env, a, seed)

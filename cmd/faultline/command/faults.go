@@ -1,6 +1,7 @@
 package command
 
 import (
+	"fmt"
 	"os"
 	"slices"
 
@@ -66,12 +67,26 @@ func (p *planned) readPlan(a asked) error {
 	return nil
 }
 
+// checkMembers refuses changes of the membership that the system cannot do here.
+func (p *planned) checkMembers(c cluster.Cluster) error {
+	if p.system.Members == nil {
+		return fmt.Errorf("nemesis: member is not possible: %s cannot change its members while it runs", p.system.Name)
+	}
+	if _, err := p.system.Members(c, nil, p.sysOpts); err != nil {
+		return fmt.Errorf("nemesis: member is not possible here: %w", err)
+	}
+	return nil
+}
+
 // checkPowers refuses faults that the world cannot do, before anything starts.
 func (p *planned) checkPowers(c cluster.Cluster) error {
 	for _, s := range p.specs {
 		f, err := nemesis.Find(p.env.Faults, s.Fault)
 		if err == nil {
 			err = nemesis.Available(f, c, s.Arg, s.Options)
+		}
+		if err == nil && f.Members {
+			err = p.checkMembers(c)
 		}
 		if err != nil {
 			return exit.Usagef("%w", err)

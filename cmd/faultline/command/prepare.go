@@ -72,6 +72,9 @@ func prepare(env *Env, a asked) (*planned, error) {
 	if err := p.choose(&a); err != nil {
 		return nil, err
 	}
+	if a.on == onSim {
+		p.dropDrawn(&a)
+	}
 	if err := p.size(a); err != nil {
 		return nil, err
 	}

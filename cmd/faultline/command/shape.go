@@ -48,12 +48,24 @@ func drawFaults(rng *rand.Rand) string {
 	mix := pick(rng,
 		[]string{"partition", "kill"}, []string{"partition", "kill"}, []string{"partition"}, []string{"kill"},
 		[]string{"partition", "kill", "pause"}, []string{"pause", "kill"}, []string{"pause", "partition"})
-	for _, more := range []string{"delay", "loss", "duplicate", "reorder", "corrupt", "disk:lose-unsynced", "disk:torn", "disk:slow", "disk:eio", "disk:enospc", "clock:drift"} {
+	for _, more := range []string{"delay", "loss", "duplicate", "reorder", "corrupt", "disk:lose-unsynced", "disk:torn", "disk:slow", "disk:eio", "disk:enospc", "clock:drift", memberFault} {
 		if rng.IntN(10) == 0 {
 			mix = append(mix, more)
 		}
 	}
 	return strings.Join(mix, ",")
+}
+
+// memberFault is drawn for all systems, and dropped for those that cannot do it.
+const memberFault = "member"
+
+// dropDrawn takes out of the drawn faults what the system cannot do.
+func (p *planned) dropDrawn(a *asked) {
+	if a.given("nemesis") || a.bug != "" || p.system.Members != nil {
+		return
+	}
+	faults := strings.Split(a.nemesis, ",")
+	a.nemesis = strings.Join(slices.DeleteFunc(faults, func(f string) bool { return f == memberFault }), ",")
 }
 
 func givesOption(a asked, name string) bool {

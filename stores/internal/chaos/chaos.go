@@ -399,7 +399,7 @@ func (w *World) final() {
 	for i := range 300 {
 		if w.o.Admin != nil && i%50 == 49 {
 			for _, name := range w.names {
-				w.request(w.nodes[name], replica.Request{Admin: &replica.Admin{Voters: w.names}})
+				w.request(w.nodes[name], replica.Request{Admin: &replica.Admin{Add: w.names}})
 			}
 		}
 		w.Step()
