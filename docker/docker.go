@@ -88,6 +88,7 @@ type Cluster struct {
 	pods    map[string]*pod
 	network *tc.DockerNetwork
 	janitor *attached
+	kernel  map[string]string // what it can do to packets, nil before it was asked
 
 	reach  sync.Mutex // one measurement at a time
 	faults faults

@@ -128,20 +128,19 @@ func (c *Cluster) Shape(ctx context.Context, id string, links []cluster.Link, s 
 		return err
 	}
 	q := agent.Request{Op: agent.OpShape, ID: id, Shape: agent.Shape{
-		Delay: s.Delay, Jitter: s.Jitter, Loss: s.Loss, Reorder: s.Reorder, Rate: s.Rate,
+		Delay: s.Delay, Jitter: s.Jitter, Loss: s.Loss, Duplicate: s.Duplicate, Reorder: s.Reorder, Corrupt: s.Corrupt, Rate: s.Rate,
 	}}
 	return c.hold(ctx, q, links, s.Delay+4*s.Jitter)
 }
 
 // Shapes says what the agents cannot do to packets.
 func (c *Cluster) Shapes(s cluster.Shape) error {
+	for _, p := range []float64{s.Loss, s.Duplicate, s.Reorder, s.Corrupt} {
+		if p < 0 || p > 1 {
+			return errors.New("docker: probabilities lie between 0 and 1")
+		}
+	}
 	switch {
-	case s.Duplicate > 0:
-		return errors.New("docker: packets cannot be duplicated here: the agent can hold a packet back or drop it, not send it twice")
-	case s.Corrupt > 0:
-		return errors.New("docker: packets cannot be corrupted here: TCP's checksum would turn it into loss; ask for loss")
-	case s.Loss < 0 || s.Loss > 1, s.Reorder < 0 || s.Reorder > 1:
-		return errors.New("docker: probabilities lie between 0 and 1")
 	case s.Delay < 0 || s.Jitter < 0 || s.Rate < 0:
 		return errors.New("docker: delays and rates are not negative")
 	}
@@ -152,12 +151,17 @@ func (c *Cluster) Shapes(s cluster.Shape) error {
 	if s.Delay > 0 || s.Jitter > 0 || s.Reorder > 0 || s.Rate > 0 {
 		need = append(need, agent.FeatureQueue)
 	}
+	if s.Duplicate > 0 || s.Corrupt > 0 {
+		need = append(need, agent.FeatureCopy)
+	}
 	if len(need) == 0 {
 		return nil
 	}
-	have, err := c.Features(context.Background())
+	ctx, cancel := context.WithTimeout(context.Background(), featuresTimeout)
+	defer cancel()
+	have, err := c.Features(ctx)
 	if err != nil {
-		return nil //nolint:nilerr // not up yet: the fault itself will say it
+		return nil //nolint:nilerr // what stands in the way of asking is told when the nodes are made
 	}
 	for _, f := range need {
 		if why := have[f]; why != "" {
@@ -167,15 +171,52 @@ func (c *Cluster) Shapes(s cluster.Shape) error {
 	return nil
 }
 
+// featuresTimeout bounds asking what the kernel can do, with the making of an agent.
+const featuresTimeout = 30 * time.Second
+
 // Features asks an agent what this kernel can do to packets: "" or why not, by
-// the names of docker/agent.
+// the names of docker/agent. Where no node is up it starts an agent for a moment.
 func (c *Cluster) Features(ctx context.Context) (map[string]string, error) {
-	p, err := c.pod(c.cfg.Nodes[0])
+	c.mu.Lock()
+	known, pods := c.kernel, c.running()
+	c.mu.Unlock()
+	if known != nil {
+		return known, nil
+	}
+	if len(pods) == 0 {
+		return c.askKernel(ctx)
+	}
+	up, err := c.pod(pods[0])
 	if err != nil {
 		return nil, err
 	}
-	r, err := p.wire.ask(ctx, agent.Request{Op: agent.OpFeatures})
-	return r.Features, err
+	r, err := up.wire.ask(ctx, agent.Request{Op: agent.OpFeatures})
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.kernel = r.Features
+	return r.Features, nil
+}
+
+// askKernel asks an agent that lives for a moment.
+func (c *Cluster) askKernel(ctx context.Context) (map[string]string, error) {
+	bare, err := New(Config{Nodes: c.cfg.Nodes[:1], Bare: true, Cache: c.cfg.Cache})
+	if err != nil {
+		return nil, err
+	}
+	if err := bare.Up(ctx); err != nil {
+		return nil, err
+	}
+	known, err := bare.Features(ctx)
+	if err = errors.Join(err, bare.Down(ctx)); err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.kernel = known
+	return known, nil
 }
 
 // hold asks every agent concerned, all at once.

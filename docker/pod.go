@@ -134,7 +134,7 @@ func (c *Cluster) newPod(ctx context.Context, image, node string) (*pod, error) 
 			openStdin(true)(cfg)
 		}),
 		tc.WithHostConfigModifier(func(h *container.HostConfig) {
-			h.CapDrop, h.CapAdd = []string{"ALL"}, []string{"NET_ADMIN"}
+			h.CapDrop, h.CapAdd = []string{"ALL"}, []string{"NET_ADMIN", "NET_RAW"} // raw: packets sent twice
 			h.PortBindings = onLoopback(publish)
 			h.LogConfig = jsonLogs()
 		}))

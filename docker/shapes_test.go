@@ -17,7 +17,7 @@ import (
 
 func shapes(t *testing.T, c *docker.Cluster) {
 	t.Helper()
-	for name, s := range map[string]cluster.Shape{"duplicated": {Duplicate: 0.1}, "corrupted": {Corrupt: 0.1}, "probabilities": {Loss: 2}} {
+	for name, s := range map[string]cluster.Shape{"between 0 and 1": {Loss: 2}, "not negative": {Delay: -1}} {
 		if err := c.Shapes(s); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%+v: %v", s, err)
 		}
@@ -34,6 +34,10 @@ func shapes(t *testing.T, c *docker.Cluster) {
 		t.Run("delay", func(t *testing.T) { delayed(t, c) })
 		t.Run("rate", func(t *testing.T) { limited(t, c) })
 		t.Run("reorder", func(t *testing.T) { reordered(t, c) })
+	}
+	if f[agent.FeatureCopy] == "" {
+		t.Run("duplicate", func(t *testing.T) { duplicated(t, c) })
+		t.Run("corrupt", func(t *testing.T) { corrupted(t, c) })
 	}
 }
 
@@ -143,5 +147,39 @@ func reordered(t *testing.T, c *docker.Cluster) {
 	mend(t, c, "shape")
 	if q.Received != q.Sent || q.Reordered == 0 {
 		t.Errorf("%+v", q)
+	}
+}
+
+func duplicated(t *testing.T, c *docker.Cluster) {
+	t.Helper()
+	const share = 0.2
+	p := cluster.Probes{Count: 2000, Size: 64, Every: 200 * time.Microsecond}
+	there, back := link("n1", "n2"), link("n2", "n1")
+	shape(t, c, cluster.Shape{Duplicate: share, Delay: 5 * time.Millisecond}, there)
+	if q := measured(t, c, p, there); q.Received != q.Sent || math.Abs(float64(q.Duplicated)/float64(q.Sent)-share) > 0.04 {
+		t.Errorf("%d of %d arrived, %d twice, asked for %v", q.Received, q.Sent, q.Duplicated, share)
+	}
+	if q := measured(t, c, p, back); q.Duplicated > 0 {
+		t.Errorf("on the way back %d came twice", q.Duplicated)
+	}
+	mend(t, c, "shape")
+	if q := measured(t, c, p, there); q.Received != q.Sent || q.Duplicated > 0 {
+		t.Errorf("after mending %+v", q)
+	}
+}
+
+// corrupted: the checksum of the datagrams turns damage into loss.
+func corrupted(t *testing.T, c *docker.Cluster) {
+	t.Helper()
+	const share = 0.2
+	p := cluster.Probes{Count: 2000, Size: 64, Every: 200 * time.Microsecond}
+	l := link("n1", "n2")
+	shape(t, c, cluster.Shape{Corrupt: share}, l)
+	if q := measured(t, c, p, l); q.Corrupted > 0 || math.Abs(1-float64(q.Received)/float64(q.Sent)-share) > 0.04 {
+		t.Errorf("%+v, asked for %v", q, share)
+	}
+	mend(t, c, "shape")
+	if q := measured(t, c, p, l); q.Received != q.Sent {
+		t.Errorf("after mending %+v", q)
 	}
 }

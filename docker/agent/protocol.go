@@ -50,11 +50,13 @@ type Request struct {
 
 // Shape is how a link is degraded.
 type Shape struct {
-	Delay   time.Duration `json:"delay,omitempty"`
-	Jitter  time.Duration `json:"jitter,omitempty"`
-	Loss    float64       `json:"loss,omitempty"`
-	Reorder float64       `json:"reorder,omitempty"`
-	Rate    int64         `json:"rate,omitempty"` // bits a second
+	Delay     time.Duration `json:"delay,omitempty"`
+	Jitter    time.Duration `json:"jitter,omitempty"`
+	Loss      float64       `json:"loss,omitempty"`
+	Duplicate float64       `json:"duplicate,omitempty"`
+	Reorder   float64       `json:"reorder,omitempty"`
+	Corrupt   float64       `json:"corrupt,omitempty"`
+	Rate      int64         `json:"rate,omitempty"` // bits a second
 }
 
 // Response is one line from the agent.
@@ -74,6 +76,7 @@ const (
 	FeatureCut   = "cut"   // nf_tables
 	FeatureLoss  = "loss"  // nf_tables with random numbers
 	FeatureQueue = "queue" // packets handed to user space: delay, jitter, reorder, rate
+	FeatureCopy  = "copy"  // whole packets handed to user space, and sent from there: duplicate, corrupt
 	FeatureNetem = "netem" // the kernel's own emulator
 	FeatureTBF   = "tbf"   // the kernel's token bucket
 )

@@ -29,6 +29,7 @@ const (
 // queue holds packets back in user space, which works on kernels without netem.
 type queue struct {
 	nf     *nfqueue.Nfqueue
+	copies *copies // nil for a queue that sees the packets' headers only
 	cancel context.CancelFunc
 	wake   chan struct{}
 	wg     sync.WaitGroup
@@ -44,9 +45,11 @@ type queue struct {
 
 // packet is one that waits.
 type packet struct {
-	id  uint32
-	due time.Time
-	seq uint64
+	id    uint32
+	due   time.Time
+	seq   uint64
+	bad   []byte // what goes on in its place
+	twice []byte // what is sent once more beside it
 }
 
 type packets []packet
@@ -68,12 +71,25 @@ func (p *packets) Pop() any {
 	return x
 }
 
-func openQueue() (*queue, error) {
-	nf, err := nfqueue.Open(&nfqueue.Config{
+// openQueue opens the queue that sees headers only, or the one that sees whole
+// packets, which the kernel cuts to the link's size and completes with checksums
+// before.
+func openQueue(whole bool) (*queue, error) {
+	cfg := nfqueue.Config{
 		NfQueue: queueNumber, MaxQueueLen: maxHeld, Copymode: nfqueue.NfQnlCopyPacket, MaxPacketLen: header,
 		Flags: nfqueue.NfQaCfgFlagFailOpen | nfqueue.NfQaCfgFlagGSO, WriteTimeout: 50 * time.Millisecond,
-	})
+	}
+	var c *copies
+	if whole {
+		var err error
+		if c, err = openCopies(); err != nil {
+			return nil, err
+		}
+		cfg.NfQueue, cfg.MaxPacketLen, cfg.Flags = wholeNumber, 0xffff, nfqueue.NfQaCfgFlagFailOpen
+	}
+	nf, err := nfqueue.Open(&cfg)
 	if err != nil {
+		c.close()
 		return nil, err
 	}
 	const noENOBUFS = 5 // NETLINK_NO_ENOBUFS
@@ -81,7 +97,7 @@ func openQueue() (*queue, error) {
 	_ = nf.Con.SetReadBuffer(readBuffer)
 	ctx, cancel := context.WithCancel(context.Background())
 	q := &queue{
-		nf: nf, cancel: cancel, wake: make(chan struct{}, 1),
+		nf: nf, copies: c, cancel: cancel, wake: make(chan struct{}, 1),
 		last: map[string]time.Time{}, free: map[string]time.Time{},
 	}
 	onError := func(error) int {
@@ -93,6 +109,7 @@ func openQueue() (*queue, error) {
 	if err := nf.RegisterWithErrorFunc(ctx, q.receive, onError); err != nil {
 		cancel()
 		_ = nf.Close()
+		c.close()
 		return nil, err
 	}
 	q.wg.Go(func() { q.release(ctx) })
@@ -103,6 +120,7 @@ func (q *queue) close() {
 	q.cancel()
 	q.wg.Wait()
 	_ = q.nf.Close()
+	q.copies.close()
 }
 
 // set replaces the shapes. What waits already goes out when it was due.
@@ -120,11 +138,12 @@ func (q *queue) receive(a nfqueue.Attribute) int {
 		return 0
 	}
 	q.mu.Lock()
-	due, drop := q.due(time.Now(), a)
-	if !drop && !due.IsZero() && q.held.Len() < maxHeld {
+	p, drop := q.decide(time.Now(), a)
+	if !drop && !p.due.IsZero() && q.held.Len() < maxHeld {
 		q.seq++
-		heap.Push(&q.held, packet{*a.PacketID, due, q.seq})
-		first := q.held[0].id == *a.PacketID
+		p.seq = q.seq
+		heap.Push(&q.held, p)
+		first := q.held[0].id == p.id
 		q.mu.Unlock()
 		if first {
 			q.poke()
@@ -132,18 +151,31 @@ func (q *queue) receive(a nfqueue.Attribute) int {
 		return 0
 	}
 	q.mu.Unlock()
-	verdict := nfqueue.NfAccept
 	if drop {
-		verdict = nfqueue.NfDrop
+		_ = q.nf.SetVerdict(p.id, nfqueue.NfDrop)
+	} else {
+		q.letGo(p)
 	}
-	_ = q.nf.SetVerdict(*a.PacketID, verdict)
 	return 0
 }
 
-// due is when the packet may go; zero for at once.
-func (q *queue) due(now time.Time, a nfqueue.Attribute) (due time.Time, drop bool) {
+// letGo lets a packet go on, as it has become, and its copy.
+func (q *queue) letGo(p packet) {
+	if p.bad == nil {
+		_ = q.nf.SetVerdict(p.id, nfqueue.NfAccept)
+	} else {
+		_ = q.nf.SetVerdictWithOption(p.id, nfqueue.NfAccept, nfqueue.WithAlteredPacket(p.bad))
+	}
+	if p.twice != nil {
+		q.copies.send(p.twice)
+	}
+}
+
+// decide says what becomes of a packet, and when it may go: zero for at once.
+func (q *queue) decide(now time.Time, a nfqueue.Attribute) (p packet, drop bool) {
+	p.id = *a.PacketID
 	if a.Payload == nil || len(*a.Payload) < header {
-		return time.Time{}, false
+		return p, false
 	}
 	b := *a.Payload
 	size := int64(b[2])<<8 | int64(b[3])
@@ -155,7 +187,7 @@ func (q *queue) due(now time.Time, a nfqueue.Attribute) (due time.Time, drop boo
 	if !slices.Contains(q.peers, addr) {
 		addr = Clients
 	}
-	due = now
+	due := now
 	inOrder, none := true, true
 	for _, s := range shapes {
 		if s.addr != addr || !s.shape.queued() {
@@ -165,13 +197,16 @@ func (q *queue) due(now time.Time, a nfqueue.Attribute) (due time.Time, drop boo
 		if r := s.shape.Rate; r > 0 {
 			start := later(q.free[way+addr], now)
 			if start.Sub(now) > backlog {
-				return time.Time{}, true
+				return p, true
 			}
 			done := start.Add(time.Duration(size * 8 * int64(time.Second) / r))
 			q.free[way+addr] = done
 			due = due.Add(done.Sub(now))
 		}
-		if s.shape.Reorder > 0 && rand.Float64() < s.shape.Reorder { //nolint:forbidigo // packets come by real time, no seed repeats them
+		if q.copies != nil {
+			p.alter(b, s.shape)
+		}
+		if chance(s.shape.Reorder) {
 			inOrder = false // this one overtakes those that wait
 			continue
 		}
@@ -179,13 +214,18 @@ func (q *queue) due(now time.Time, a nfqueue.Attribute) (due time.Time, drop boo
 		due = due.Add(max(0, s.shape.Delay+time.Duration(jitter)))
 	}
 	if none {
-		return time.Time{}, false
+		return p, false
 	}
 	if inOrder {
 		due = later(due, q.last[way+addr])
 		q.last[way+addr] = due
 	}
-	return due, false
+	p.due = due
+	return p, false
+}
+
+func chance(p float64) bool {
+	return p > 0 && rand.Float64() < p //nolint:forbidigo // packets come by real time, no seed repeats them
 }
 
 func later(a, b time.Time) time.Time {
@@ -210,17 +250,17 @@ func (q *queue) release(ctx context.Context) {
 		wait := time.Hour
 		now := time.Now()
 		q.mu.Lock()
-		var ready []uint32
+		var ready []packet
 		for q.held.Len() > 0 {
 			if d := q.held[0].due.Sub(now); d > 0 && ctx.Err() == nil {
 				wait = d
 				break
 			}
-			ready = append(ready, heap.Pop(&q.held).(packet).id)
+			ready = append(ready, heap.Pop(&q.held).(packet))
 		}
 		q.mu.Unlock()
-		for _, id := range ready {
-			_ = q.nf.SetVerdict(id, nfqueue.NfAccept)
+		for _, p := range ready {
+			q.letGo(p)
 		}
 		if ctx.Err() != nil {
 			return

@@ -21,8 +21,12 @@ const tableName = "faultline"
 // priority puts the chains before anything else that filters.
 const priority = -200
 
-// queueNumber is the queue to user space.
-const queueNumber = 7
+const (
+	// queueNumber is the queue to user space for headers, wholeNumber that for whole
+	// packets.
+	queueNumber = 7
+	wholeNumber = 8
+)
 
 // nftRules are a table of two chains, which every change fills anew in one
 // transaction.
@@ -30,7 +34,8 @@ type nftRules struct {
 	conn    *nftables.Conn
 	table   *nftables.Table
 	in, out *nftables.Chain
-	queue   *queue // nil while nothing is degraded
+	queue   *queue // nil until something is held back
+	whole   *queue // nil until something is doubled or damaged
 }
 
 func newRules() (rules, error) {
@@ -62,15 +67,20 @@ func newRules() (rules, error) {
 func (r *nftRules) close() error {
 	r.conn.DelTable(r.table)
 	err := r.conn.Flush()
-	if r.queue != nil {
-		r.queue.close()
-		r.queue = nil
+	for _, q := range []**queue{&r.queue, &r.whole} {
+		if *q != nil {
+			(*q).close()
+			*q = nil
+		}
 	}
 	return errors.Join(err, r.conn.CloseLasting())
 }
 
 func (r *nftRules) apply(f filter) error {
-	if err := r.setQueue(f); err != nil {
+	if err := setQueue(&r.queue, f, false, Shape.queued); err != nil {
+		return err
+	}
+	if err := setQueue(&r.whole, f, true, Shape.copied); err != nil {
 		return err
 	}
 	r.conn.FlushChain(r.in)
@@ -83,22 +93,22 @@ func (r *nftRules) apply(f filter) error {
 	return nil
 }
 
-// setQueue opens the queue to user space where something needs it.
-func (r *nftRules) setQueue(f filter) error {
-	if !slices.ContainsFunc(append(f.shapeIn, f.shapeOut...), func(s shaped) bool { return s.shape.queued() }) {
-		if r.queue != nil {
-			r.queue.set(nil, nil, nil)
+// setQueue opens a queue to user space where a shape needs it.
+func setQueue(at **queue, f filter, whole bool, needs func(Shape) bool) error {
+	if !slices.ContainsFunc(slices.Concat(f.shapeIn, f.shapeOut), func(s shaped) bool { return needs(s.shape) }) {
+		if *at != nil {
+			(*at).set(nil, nil, nil)
 		}
 		return nil
 	}
-	if r.queue == nil {
-		q, err := openQueue()
+	if *at == nil {
+		q, err := openQueue(whole)
 		if err != nil {
-			return fmt.Errorf("delay in user space: %w", err)
+			return fmt.Errorf("packets in user space: %w", err)
 		}
-		r.queue = q
+		*at = q
 	}
-	r.queue.set(f.peers, f.shapeIn, f.shapeOut)
+	(*at).set(f.peers, f.shapeIn, f.shapeOut)
 	return nil
 }
 
@@ -117,8 +127,11 @@ func (r *nftRules) fill(c *nftables.Chain, s side, peers, drop []string, shapes 
 	for _, addr := range drop {
 		add(append(match(addr, s, peers), &expr.Counter{}, &expr.Verdict{Kind: expr.VerdictDrop}))
 	}
-	var queued []string
+	var queued, copied []string
 	for _, sh := range shapes {
+		if sh.shape.copied() {
+			copied = union(copied, []string{sh.addr})
+		}
 		if sh.shape.queued() {
 			queued = union(queued, []string{sh.addr})
 		}
@@ -126,8 +139,25 @@ func (r *nftRules) fill(c *nftables.Chain, s side, peers, drop []string, shapes 
 			add(append(match(sh.addr, s, peers), lose(sh.shape.Loss)...))
 		}
 	}
+	if len(copied) > 0 {
+		add(ownCopies())
+	}
 	for _, addr := range queued {
-		add(append(match(addr, s, peers), &expr.Counter{}, toQueue()))
+		number := uint16(queueNumber)
+		if slices.Contains(copied, addr) {
+			number = wholeNumber
+		}
+		add(append(match(addr, s, peers), &expr.Counter{}, toQueue(number)))
+	}
+}
+
+// ownCopies lets the copies pass that the agent itself sends: they have been
+// through the queue.
+func ownCopies() []expr.Any {
+	return []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyMARK, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binaryutil.NativeEndian.PutUint32(copyMark)},
+		&expr.Verdict{Kind: expr.VerdictAccept},
 	}
 }
 
@@ -167,10 +197,10 @@ func lose(p float64) []expr.Any {
 
 // toQueue hands the packet to user space; it passes when nobody is there. The
 // older target is used since many kernels lack nf_tables' own.
-func toQueue() expr.Any {
+func toQueue(number uint16) expr.Any {
 	const bypass = 1
 	b := make([]byte, 8) // struct xt_NFQ_info_v3, aligned to 8
-	binary.NativeEndian.PutUint16(b[0:], queueNumber)
+	binary.NativeEndian.PutUint16(b[0:], number)
 	binary.NativeEndian.PutUint16(b[2:], 1)
 	binary.NativeEndian.PutUint16(b[4:], bypass)
 	info := xt.Unknown(b)
@@ -187,7 +217,12 @@ func ipv4(addr string) []byte {
 }
 
 // queued says whether the shape needs user space.
-func (s Shape) queued() bool { return s.Delay > 0 || s.Jitter > 0 || s.Reorder > 0 || s.Rate > 0 }
+func (s Shape) queued() bool {
+	return s.Delay > 0 || s.Jitter > 0 || s.Reorder > 0 || s.Rate > 0 || s.copied()
+}
+
+// copied says whether it needs the whole packet there.
+func (s Shape) copied() bool { return s.Duplicate > 0 || s.Corrupt > 0 }
 
 // features tries each on an address of nobody's (TEST-NET-1) and takes it back.
 func (r *nftRules) features() map[string]string {
@@ -200,14 +235,19 @@ func (r *nftRules) features() map[string]string {
 	// The rules stay until the next change, and match nothing.
 	try(FeatureCut, &expr.Counter{}, &expr.Verdict{Kind: expr.VerdictDrop})
 	try(FeatureLoss, lose(0)...)
-	try(FeatureQueue, &expr.Counter{}, toQueue())
-	if out[FeatureQueue] == "" && r.queue == nil {
-		q, err := openQueue()
+	try(FeatureQueue, &expr.Counter{}, toQueue(queueNumber))
+	opens := func(q *queue, whole bool) string {
+		if out[FeatureQueue] != "" || q != nil {
+			return out[FeatureQueue]
+		}
+		q, err := openQueue(whole)
 		if err == nil {
 			q.close()
 		}
-		out[FeatureQueue] = reason(err)
+		return reason(err)
 	}
+	out[FeatureQueue] = opens(r.queue, false)
+	out[FeatureCopy] = opens(r.whole, true)
 	out[FeatureNetem], out[FeatureTBF] = qdiscs()
 	return out
 }
@@ -220,7 +260,7 @@ func reason(err error) string {
 	case errors.Is(err, syscall.ENOENT):
 		return "this kernel is built without it"
 	case errors.Is(err, syscall.EPERM):
-		return "not permitted in this container (NET_ADMIN is missing)"
+		return "not permitted in this container (NET_ADMIN or NET_RAW is missing)"
 	}
 	return err.Error()
 }
