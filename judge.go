@@ -93,7 +93,10 @@ func outline(t Test) reports.Results {
 // powerOf asks whether the run could have found anything.
 func powerOf(t Test) checker.Checker {
 	o := t.Power
-	o.Faults, o.Nodes, o.Kinds = t.Record.Nemesis, t.Record.Nodes, t.Workload.Sometimes
+	o.Nodes, o.Kinds = t.Record.Nodes, t.Workload.Sometimes
+	if o.Faults == nil {
+		o.Faults = t.Record.Nemesis
+	}
 	return power.New(o)
 }
 

@@ -284,6 +284,9 @@ func (r *run) startNemesis(ctx context.Context) (wait func(), failed *error) {
 			env.Members = m // else a fault that needs it says so when it starts
 		}
 	}
+	if r.System.Decisions != nil {
+		env.Decisions = append([]cluster.Decision{}, r.System.Decisions(r.Record.Workload, r.Options)...)
+	}
 	wait = r.Runtime.Go(func() {
 		executed, err := nemesis.Run(ctx, r.Runtime, r.Plan, env)
 		r.executed = executed

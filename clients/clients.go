@@ -81,6 +81,10 @@ type System struct {
 	// cannot. It is asked before Up as well, when rt is nil: the error says what the
 	// world or the options lack, and nothing else may be done then.
 	Members func(c cluster.Cluster, rt cluster.Runtime, o options.Values) (cluster.Members, error)
+	// Decisions are what the system decides by clocks that a fault can make wrong,
+	// where they can show under that workload with these options. A nil function says
+	// that nobody knows: then every clock counts.
+	Decisions func(workload string, o options.Values) []cluster.Decision
 	// Leader names the node that leads now, as the nodes themselves say.
 	Leader func(context.Context, cluster.Cluster, options.Values) (string, error)
 }

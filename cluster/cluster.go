@@ -142,8 +142,25 @@ type Skew struct {
 	Rate   float64       // how fast it runs from then on; 0 means 1, as time does
 }
 
+// Clock is one of the clocks that a node's processes read.
+type Clock string
+
+// The clocks.
+const (
+	RealTime  Clock = "realtime"  // the time of day
+	Monotonic Clock = "monotonic" // of which only differences mean anything
+)
+
+// Decision is something that a system decides by a clock.
+type Decision struct {
+	Clock Clock
+	What  string // elections, the expiry of keys, ...
+}
+
 // Clocks sets nodes' clocks. A skew outlives the node's processes.
 type Clocks interface {
+	// Moves are the clocks that a skew makes wrong.
+	Moves(s Skew) []Clock
 	// Skew replaces what was set before.
 	Skew(ctx context.Context, node string, s Skew) error
 	// Reset makes the clock as it was before the first Skew.

@@ -62,6 +62,14 @@ func (c *Cluster) Skew(ctx context.Context, node string, s cluster.Skew) error {
 	return c.setClocks(ctx, node, clock.Skew{Offset: int64(s.Offset), Rate: s.Rate})
 }
 
+// Moves implements cluster.Clocks.
+func (c *Cluster) Moves(s cluster.Skew) []cluster.Clock {
+	if s.Rate != 0 && s.Rate != 1 {
+		return []cluster.Clock{cluster.RealTime, cluster.Monotonic}
+	}
+	return []cluster.Clock{cluster.RealTime}
+}
+
 // Reset makes the clocks of a node's processes right.
 func (c *Cluster) Reset(ctx context.Context, node string) error {
 	return c.setClocks(ctx, node, clock.Skew{Rate: 1})

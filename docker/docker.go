@@ -89,6 +89,7 @@ type Cluster struct {
 	network *tc.DockerNetwork
 	janitor *attached
 	kernel  map[string]string // what it can do to packets, nil before it was asked
+	since   time.Time         // when the logs begin, zero for the nodes' first start
 
 	reach  sync.Mutex // one measurement at a time
 	faults faults
@@ -167,6 +168,13 @@ func (c *Cluster) prepare(ctx context.Context) (err error) {
 
 // RunID is the value of the label faultline on everything of this cluster.
 func (c *Cluster) RunID() string { return c.cfg.RunID }
+
+// Since lets the nodes' logs begin at t, for a cluster that several runs use.
+func (c *Cluster) Since(t time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.since = t
+}
 
 // Nodes are the members, valid after Up.
 func (c *Cluster) Nodes() []cluster.Node {

@@ -261,6 +261,26 @@ func (c *Cluster) Mend(ctx context.Context, id string) error {
 	return err
 }
 
+// Held are the ids of the cuts and shapes that any node's agent holds.
+func (c *Cluster) Held(ctx context.Context) ([]string, error) {
+	c.mu.Lock()
+	nodes := c.running()
+	c.mu.Unlock()
+	ids := make([][]string, len(nodes))
+	err := parallel(len(nodes), func(i int) error {
+		p, err := c.pod(nodes[i])
+		if err != nil {
+			return err
+		}
+		r, err := p.wire.ask(ctx, agent.Request{Op: agent.OpHeld})
+		ids[i] = r.IDs
+		return err
+	})
+	all := slices.Concat(ids...)
+	slices.Sort(all)
+	return slices.Compact(all), err
+}
+
 // Heal takes back everything.
 func (c *Cluster) Heal(ctx context.Context) error {
 	c.mu.Lock()

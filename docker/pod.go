@@ -309,7 +309,7 @@ func (c *Cluster) tail(ctx context.Context, p *pod) string {
 	return strings.Join(out, "\n")
 }
 
-// Logs opens the logs of a node's containers, from their first start on.
+// Logs opens the logs of a node's containers, from their first start or Since on.
 func (c *Cluster) Logs(ctx context.Context, node string) (map[string]io.ReadCloser, error) {
 	p, err := c.pod(node)
 	if err != nil {
@@ -318,13 +318,21 @@ func (c *Cluster) Logs(ctx context.Context, node string) (map[string]io.ReadClos
 	p.mu.Lock()
 	names := slices.Clone(p.names)
 	p.mu.Unlock()
+	c.mu.Lock()
+	since := ""
+	if !c.since.IsZero() {
+		since = c.since.Format(time.RFC3339Nano)
+	}
+	c.mu.Unlock()
 	out := map[string]io.ReadCloser{}
 	for _, name := range append(names, roleAgent) {
 		id := p.agent
 		if name != roleAgent {
 			id = p.system[name]
 		}
-		r, err := c.engine.ContainerLogs(ctx, id, client.ContainerLogsOptions{ShowStdout: name != roleAgent, ShowStderr: true, Timestamps: true})
+		r, err := c.engine.ContainerLogs(ctx, id, client.ContainerLogsOptions{
+			ShowStdout: name != roleAgent, ShowStderr: true, Timestamps: true, Since: since,
+		})
 		if err != nil {
 			for _, open := range out {
 				_ = open.Close()

@@ -37,6 +37,27 @@ func (s Step) pinnable() bool {
 	return !slices.Contains(s.Done.Targets, "clients")
 }
 
+// Unpinned is the plan with every choice of nodes left to its start.
+func (p Plan) Unpinned() Plan {
+	return p.each(func(s *Step) bool {
+		s.Targets = nil
+		return true
+	})
+}
+
+// Only is the plan with the step of that id alone.
+func (p Plan) Only(id string) Plan {
+	return p.each(func(s *Step) bool { return s.ID == id })
+}
+
+// Earlier is the plan with every step so much sooner, at the earliest at once.
+func (p Plan) Earlier(by time.Duration) Plan {
+	return p.each(func(s *Step) bool {
+		s.At = max(0, s.At-by)
+		return true
+	})
+}
+
 // Without is the plan without the steps of these ids.
 func (p Plan) Without(ids ...string) Plan {
 	return p.each(func(s *Step) bool { return !slices.Contains(ids, s.ID) })

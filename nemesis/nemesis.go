@@ -77,6 +77,12 @@ type Driver interface {
 	Drive(ctx context.Context, until time.Duration) error
 }
 
+// Aimed is an Active that knows whether what it breaks can matter to the run. A
+// fault that bites what nothing reads tests nothing.
+type Aimed interface {
+	Relevant() bool
+}
+
 // Staller makes the harness' own workers wait, to act as clients that stop for
 // longer than their lease lasts.
 type Staller interface {
@@ -100,6 +106,9 @@ type Env struct {
 	// Members changes who the members are, and tells; nil where the system cannot, and
 	// all nodes are members.
 	Members cluster.Members
+	// Decisions are what the system decides by clocks; nil where nobody knows, empty
+	// where it decides nothing by one.
+	Decisions []cluster.Decision
 	// Workers are the harness' own; nil where they cannot be stalled.
 	Workers Staller
 	// Timeout bounds each step of injecting, probing and healing, 15 s unless set.

@@ -45,17 +45,31 @@ func (s Step) Spec() Spec { return Spec{Fault: s.Fault, Arg: s.Arg} }
 
 // Report is what came of a step.
 type Report struct {
-	ID       string        `json:"id"`
-	Fault    string        `json:"fault"`
-	Arg      string        `json:"arg,omitempty"`
-	Targets  []string      `json:"targets"`
-	Start    time.Duration `json:"start_ns"` // when it had been injected, by the run's clock
-	End      time.Duration `json:"end_ns"`   // when it had been healed
-	Bit      bool          `json:"bit"`
-	Healed   bool          `json:"healed"`
-	Evidence any           `json:"evidence"`
-	Gone     any           `json:"gone,omitempty"` // evidence after healing
-	Error    string        `json:"error,omitempty"`
+	ID      string        `json:"id"`
+	Fault   string        `json:"fault"`
+	Arg     string        `json:"arg,omitempty"`
+	Targets []string      `json:"targets"`
+	Start   time.Duration `json:"start_ns"` // when it had been injected, by the run's clock
+	End     time.Duration `json:"end_ns"`   // when it had been healed
+	Bit     bool          `json:"bit"`
+	// Relevant is false for a fault that bit what nothing reads; else it is nil.
+	Relevant *bool  `json:"relevant,omitempty"`
+	Healed   bool   `json:"healed"`
+	Evidence any    `json:"evidence"`
+	Gone     any    `json:"gone,omitempty"` // evidence after healing
+	Error    string `json:"error,omitempty"`
+}
+
+// Faults are the faults of the steps as they are written in flags, each once; not
+// nil.
+func (p Plan) Faults() []string {
+	names := []string{}
+	for _, s := range p.Steps {
+		if name := s.Spec().String(); !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // Reports are what came of the steps that were started or tried.

@@ -157,7 +157,12 @@ func (x *executor) probe(ctx context.Context, s *Step, active Active, end time.D
 			break
 		}
 	}
-	x.event(s, outcome(s.Done.Bit, err), "probe", map[string]any{"bit": s.Done.Bit, "evidence": s.Done.Evidence}, err)
+	found := map[string]any{"bit": s.Done.Bit, "evidence": s.Done.Evidence}
+	if a, ok := active.(Aimed); ok && s.Done.Bit && !a.Relevant() {
+		s.Done.Relevant = new(bool)
+		found["relevant"] = false
+	}
+	x.event(s, outcome(s.Done.Bit, err), "probe", found, err)
 }
 
 // last lets the fault act until its end.

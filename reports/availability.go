@@ -140,6 +140,9 @@ func FaultsOf(h *history.History) []Fault {
 			ID: s.ID, Fault: s.Fault, Targets: s.Targets, Start: s.Start, End: s.End,
 			Bit: s.Bit, Healed: s.Healed, Evidence: s.Evidence, Gone: s.Gone,
 		}
+		if s.Irrelevant {
+			f.Relevant = new(bool)
+		}
 		if !s.Ended {
 			f.End = 0
 		}

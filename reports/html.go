@@ -289,7 +289,7 @@ func (p *page) notes() {
 	}
 	var soft []string
 	for _, f := range r.Faults {
-		if !f.Bit {
+		if !f.Bit || f.Relevant != nil {
 			soft = append(soft, faultWords(f))
 		}
 	}

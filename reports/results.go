@@ -130,9 +130,11 @@ type Fault struct {
 	// End is when the fault had been taken back; 0 where the history does not say.
 	End time.Duration `json:"end_ns"`
 	// Bit says that a probe saw the fault take effect, Healed that one saw it gone.
-	Bit      bool `json:"bit"`
-	Healed   bool `json:"healed"`
-	Evidence any  `json:"evidence"`
+	Bit bool `json:"bit"`
+	// Relevant is false for a fault that bit what nothing reads, and tested nothing.
+	Relevant *bool `json:"relevant,omitempty"`
+	Healed   bool  `json:"healed"`
+	Evidence any   `json:"evidence"`
 	// Gone is the evidence of the probe after healing.
 	Gone any `json:"gone,omitempty"`
 }

@@ -212,6 +212,8 @@ func (t *texter) faults(r Results) {
 		bit, healed := "bit", "healed"
 		if !f.Bit {
 			bit = t.paint(yellow, "did not bite")
+		} else if f.Relevant != nil {
+			bit = t.paint(yellow, "bit what nothing reads")
 		}
 		if !f.Healed {
 			healed = t.paint(yellow, "not proven healed")

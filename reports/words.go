@@ -82,7 +82,7 @@ func proven(r Results) string {
 		return ""
 	}
 	for _, f := range r.Faults {
-		if !f.Bit || !f.Healed {
+		if !f.Bit || !f.Healed || f.Relevant != nil {
 			return ""
 		}
 	}

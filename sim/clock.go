@@ -48,6 +48,11 @@ func (w *World) Skew(_ context.Context, name string, s cluster.Skew) error {
 	return nil
 }
 
+// Moves implements cluster.Clocks: a simulated node has one clock for everything.
+func (w *World) Moves(cluster.Skew) []cluster.Clock {
+	return []cluster.Clock{cluster.RealTime, cluster.Monotonic}
+}
+
 // Reset implements cluster.Clocks.
 func (w *World) Reset(ctx context.Context, name string) error {
 	w.healed()

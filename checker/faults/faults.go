@@ -23,6 +23,8 @@ type Span struct { //nolint:recvcheck // a value, folded in place
 	// Bit says that a probe saw it take effect, Healed that one saw it gone.
 	Bit    bool `json:"bit"`
 	Healed bool `json:"healed"`
+	// Irrelevant says that it took effect on something that nothing reads.
+	Irrelevant bool `json:"-"`
 	// Outage says that the fault's evidence measured one: a quorum was taken.
 	Outage bool `json:"outage,omitempty"`
 	// Evidence is what the probes measured, Gone what was measured after healing.
@@ -90,6 +92,7 @@ func (s *Span) take(op history.Op, v map[string]any) {
 	switch v["phase"] {
 	case "probe":
 		s.Bit = s.Bit || yes(v, "bit")
+		s.Irrelevant = v["relevant"] == false
 	case "heal":
 		s.End = op.Time
 	case "gone":

@@ -81,10 +81,21 @@ type measure struct {
 func (m *measure) all() {
 	m.d.Enough = true
 	m.kinds()
+	tested := 0
+	var aside []func(others int)
 	for _, f := range m.o.Faults {
 		if f != "none" && f != "" {
-			m.fault(f)
+			ok, irrelevant := m.fault(f)
+			if ok {
+				tested++
+			}
+			if irrelevant != nil {
+				aside = append(aside, irrelevant)
+			}
 		}
+	}
+	for _, f := range aside {
+		f(tested)
 	}
 	if m.hasReads() {
 		m.overwritten()
@@ -131,9 +142,12 @@ func (m *measure) kinds() {
 
 // fault: a requested fault has to start, bite, be healed, and see operations
 // succeed, or take a quorum away and see them attempted.
-func (m *measure) fault(asked string) {
+//
+// One that bit only what nothing reads is no test: irrelevant, if not nil, says so
+// when it is known how many other faults were tested.
+func (m *measure) fault(asked string) (tested bool, irrelevant func(others int)) {
 	kind, _, _ := strings.Cut(asked, ":")
-	var started, bit, healed, ok, outage int
+	var started, bit, healed, ok, outage, beside int
 	for _, s := range m.spans {
 		if s.Fault != asked && s.Kind() != kind {
 			continue
@@ -143,6 +157,10 @@ func (m *measure) fault(asked string) {
 			healed++
 		}
 		if !s.Bit {
+			continue
+		}
+		if s.Irrelevant {
+			beside++
 			continue
 		}
 		bit++
@@ -164,11 +182,19 @@ func (m *measure) fault(asked string) {
 	default:
 		missing = "no operation succeeded during " + asked
 	}
-	m.rule(ok+outage > 0, rule, got, missing)
+	if bit == 0 && beside > 0 {
+		irrelevant = func(others int) {
+			m.rule(others > 0, asked+" bites what some decision reads", fmt.Sprintf("0 of %d starts", started),
+				asked+" bit only what no decision reads (relevant: false), and nothing else was tested")
+		}
+	} else {
+		m.rule(ok+outage > 0, rule, got, missing)
+	}
 	if started > 0 {
 		m.rule(healed == started, asked+" is proven healed", fmt.Sprintf("%d of %d", healed, started),
 			fmt.Sprintf("%s was proven healed only %d of %d times", asked, healed, started))
 	}
+	return ok+outage > 0, irrelevant
 }
 
 func (m *measure) during(s faults.Span) (ok, tried int) {

@@ -2,6 +2,7 @@ package power
 
 import (
 	"context"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -49,6 +50,54 @@ func script(bit, healed, finals bool) *history.History {
 	return h
 }
 
+// irrelevant is a run whose partition bit what nothing reads, with a kill or not.
+func irrelevant(kill bool) *history.History {
+	var ops []history.Op
+	ms := time.Millisecond
+	nemesis := func(at time.Duration, f string, v map[string]any) {
+		v["id"], v["targets"] = f, []any{"n1"}
+		ops = append(ops, history.Op{Time: at, Process: history.Nemesis, Type: history.Info, F: f, Value: v})
+	}
+	names := []string{"partition"}
+	if kill {
+		names = append(names, "kill")
+	}
+	phase := func(at time.Duration, v map[string]any) {
+		for _, name := range names {
+			own := maps.Clone(v)
+			if name == "partition" && v["bit"] != nil {
+				own["relevant"] = false
+			}
+			nemesis(at, name, own)
+		}
+	}
+	for i := range int64(60) {
+		at, p := time.Duration(i)*10*ms, history.Process(i%2)
+		f, node := "write", "n1"
+		if i%2 == 1 {
+			f, node = "read", "n2"
+		}
+		if i == 58 {
+			f = "read"
+		}
+		ops = append(ops, history.Op{Time: at, Process: p, F: f, Key: "x", Node: node, Value: i},
+			history.Op{Time: at + ms, Process: p, Type: history.OK, F: f, Key: "x", Node: node, Value: i})
+		switch i {
+		case 20:
+			phase(at+2*ms, map[string]any{"phase": "start"})
+			phase(at+3*ms, map[string]any{"phase": "probe", "bit": true})
+		case 40:
+			phase(at+2*ms, map[string]any{"phase": "heal"})
+			phase(at+3*ms, map[string]any{"phase": "gone", "healed": true})
+		}
+	}
+	h, err := history.Of(ops...)
+	if err != nil {
+		panic(err)
+	}
+	return h
+}
+
 func TestPower(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -65,6 +114,18 @@ func TestPower(t *testing.T) {
 		r := New(Options{Faults: c.faults}).Check(context.Background(), c.h)
 		if c.want == "" && r.Verdict != checker.Valid || c.want != "" && (r.Verdict != checker.Unknown || !strings.Contains(r.Reason, c.want)) {
 			t.Errorf("%s: %v %q, want %q", c.name, r.Verdict, r.Reason, c.want)
+		}
+	}
+	for _, c := range []struct {
+		faults []string
+		want   string
+	}{
+		{[]string{"partition"}, "partition bit only what no decision reads (relevant: false), and nothing else was tested"},
+		{[]string{"partition", "kill"}, ""},
+	} {
+		r := New(Options{Faults: c.faults}).Check(context.Background(), irrelevant(len(c.faults) > 1))
+		if r.Reason != c.want {
+			t.Errorf("%v: %v %q, want %q", c.faults, r.Verdict, r.Reason, c.want)
 		}
 	}
 	few := New(Options{MinOK: 100}).Check(context.Background(), script(true, true, true))

@@ -6,6 +6,7 @@ import (
 
 	"github.com/faultline-dev/faultline/clients"
 	"github.com/faultline-dev/faultline/cluster"
+	"github.com/faultline-dev/faultline/options"
 )
 
 // System is what all bundled stores have in common, under a store's name.
@@ -35,7 +36,10 @@ func System(name string, bugs []clients.Bug) clients.System {
 			c, err := process(l)
 			return cluster.Pod{Containers: []cluster.Container{{Name: "db", Args: c.Args, Data: l.Dir}}}, err
 		},
-		Ready:   Ready,
+		Ready: Ready,
+		Decisions: func(string, options.Values) []cluster.Decision {
+			return []cluster.Decision{{Clock: cluster.Monotonic, What: "elections"}, {Clock: cluster.Monotonic, What: "leases and expiry"}}
+		},
 		Open:    Open,
 		Methods: func() any { return &Client{} },
 	}

@@ -73,6 +73,9 @@ func System() clients.System {
 		Open:     func(ctx context.Context, t clients.Target) (clients.Client, error) { return Open(ctx, t) },
 		Methods:  func() any { return &Client{} },
 		Leader:   leader,
+		Decisions: func(string, options.Values) []cluster.Decision {
+			return []cluster.Decision{{Clock: cluster.Monotonic, What: "elections"}, {Clock: cluster.Monotonic, What: "expiry of leases"}}
+		},
 	}
 }
 

@@ -40,6 +40,21 @@ const (
 	busPort      = "bus"
 )
 
+// decisions are all by the time of day: Redis' own milliseconds are that.
+func decisions(workload string, o options.Values) []cluster.Decision {
+	var d []cluster.Decision
+	if workload == "lock" || workload == "cache" {
+		d = append(d, cluster.Decision{Clock: cluster.RealTime, What: "expiry of keys"})
+	}
+	switch o.String("mode") {
+	case replicated:
+		d = append(d, cluster.Decision{Clock: cluster.RealTime, What: "time-outs of replication"})
+	case sentinel, clustered:
+		d = append(d, cluster.Decision{Clock: cluster.RealTime, What: "fail-over"})
+	}
+	return d
+}
+
 // The words of the option mode.
 const (
 	single      = "single"
@@ -80,15 +95,16 @@ func System() clients.System {
 			{Name: sentinelPort, Number: 26379},
 			{Name: busPort, Number: 16379, Peer: true},
 		},
-		Versions: []string{"7.0.15"},
-		Pod:      pod,
-		Nodes:    nodes,
-		Check:    check,
-		Init:     initialize,
-		Ready:    ready,
-		Open:     func(ctx context.Context, t clients.Target) (clients.Client, error) { return Open(ctx, t) },
-		Methods:  func() any { return &Client{} },
-		Leader:   leader,
+		Versions:  []string{"7.0.15"},
+		Pod:       pod,
+		Nodes:     nodes,
+		Check:     check,
+		Init:      initialize,
+		Ready:     ready,
+		Open:      func(ctx context.Context, t clients.Target) (clients.Client, error) { return Open(ctx, t) },
+		Methods:   func() any { return &Client{} },
+		Leader:    leader,
+		Decisions: decisions,
 	}
 }
 

@@ -73,6 +73,8 @@ func System() clients.System {
 		Open:     func(ctx context.Context, t clients.Target) (clients.Client, error) { return Open(ctx, t) },
 		Methods:  func() any { return &Client{} },
 		Leader:   leader,
+		// It decides by the JVM's monotonic clock, which no fault makes wrong.
+		Decisions: func(string, options.Values) []cluster.Decision { return nil },
 	}
 }
 

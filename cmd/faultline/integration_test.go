@@ -219,6 +219,34 @@ func TestIntegrationInterrupt(t *testing.T) {
 	nothingLeft(t, dir)
 }
 
+// A failure of real nodes shrinks to at most two faults, with the rate at which it
+// shows.
+func TestIntegrationShrink(t *testing.T) {
+	bin, dir := binary(t), t.TempDir()
+	o := faultline(t, bin, dir, "run", "--bug", "stale-read", "--nemesis", "partition,kill,pause", "--time", "6s", "--seed", "1", "--json").want(t, 1)
+	if len(o.results.Faults) < 3 {
+		t.Errorf("it began with %d faults", len(o.results.Faults))
+	}
+	o = faultline(t, bin, dir, "shrink", "runs/latest", "--tries", "3", "--limit", "40s").want(t, 1)
+	for _, text := range []string{"showed in", "stale-read is left with", "kept while at least 2 of 3"} {
+		if !strings.Contains(o.out, text) {
+			t.Errorf("the output lacks %q:\n%s", text, o.out)
+		}
+	}
+	folder, err := reports.Open(filepath.Join(dir, "runs", "latest"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := folder.Results()
+	if err != nil || len(res.Faults) > 2 || res.AnomalyCounts()["stale-read"] == 0 {
+		t.Errorf("%d faults are left, anomalies %v, %v", len(res.Faults), res.AnomalyCounts(), err)
+	}
+	if _, err := os.Stat(filepath.Join(folder.Path, "shrink.json")); err != nil {
+		t.Error(err)
+	}
+	nothingLeft(t, dir)
+}
+
 // needEngine skips without a container engine, or fails if one is required.
 func needEngine(t *testing.T) {
 	t.Helper()

@@ -150,6 +150,9 @@ func (a *Agent) do(q Request, r *Response) error {
 		if !a.drop(q.ID) {
 			return nil
 		}
+	case OpHeld:
+		r.IDs = slices.Clone(a.ids)
+		return nil
 	case OpHeal:
 		if len(a.ids) == 0 {
 			return nil

@@ -25,6 +25,7 @@ const (
 	OpShape    = "shape"    // degrade what comes from In and what goes to Out, under ID
 	OpMend     = "mend"     // take back ID
 	OpHeal     = "heal"     // take back everything
+	OpHeld     = "held"     // the ids of what is held
 	OpSend     = "send"     // send Probes marked Token to each of Addrs
 	OpCount    = "count"    // what marked Token came from whom
 	OpFeatures = "features" // what this kernel can do
@@ -67,6 +68,8 @@ type Response struct {
 	Counts map[string]cluster.Quality `json:"counts,omitempty"`
 	// Features maps what was probed to "" or the reason why it cannot be done.
 	Features map[string]string `json:"features,omitempty"`
+	// IDs are what OpHeld found.
+	IDs []string `json:"ids,omitempty"`
 	// Body is what the other process answered.
 	Body json.RawMessage `json:"body,omitempty"`
 }

@@ -363,6 +363,44 @@ func TestEdit(t *testing.T) {
 	}
 }
 
+// TestRelevance: a clock that no decision reads is wrong in vain, and the history
+// says so.
+func TestRelevance(t *testing.T) {
+	for _, tc := range []struct {
+		form      string
+		decisions []cluster.Decision
+		vain      bool
+	}{
+		{"jump", nil, false},
+		{"jump", []cluster.Decision{}, true},
+		{"jump", []cluster.Decision{{Clock: cluster.Monotonic, What: "elections"}}, true},
+		{"strobe", []cluster.Decision{{Clock: cluster.Monotonic, What: "elections"}}, true},
+		{"drift", []cluster.Decision{{Clock: cluster.Monotonic, What: "elections"}}, false},
+		{"jump", []cluster.Decision{{Clock: cluster.RealTime, What: "expiry"}}, false},
+	} {
+		var plan nemesis.Plan
+		var said any
+		_, err := nemesistest.Virtual(func(rt cluster.Runtime) {
+			plan, _ = nemesis.Run(context.Background(), rt, nemesis.Plan{Steps: []nemesis.Step{{
+				ID: "c", Fault: "clock", Arg: tc.form, For: time.Second, Seed: 1,
+				Opts: map[string]string{"by": "3s", "rate": "3", "every": "200ms", "on": "one"},
+			}}}, nemesis.Env{
+				Faults: all.All(), Cluster: nemesistest.NewCluster(rt, 3, 1), Decisions: tc.decisions,
+				Record: func(op history.Op) {
+					if v, ok := op.Value.(map[string]any); ok && v["phase"] == "probe" {
+						said = v["relevant"]
+					}
+				},
+			})
+		})
+		r := plan.Steps[0].Done
+		vain := r.Relevant != nil && !*r.Relevant
+		if err != nil || !r.Bit || vain != tc.vain || (said == false) != tc.vain {
+			t.Errorf("%s with %v: %v, in the history %v, %+v", tc.form, tc.decisions, err, said, r)
+		}
+	}
+}
+
 // bare has no powers.
 type bare struct{ cluster.Cluster }
 

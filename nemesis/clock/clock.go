@@ -5,6 +5,7 @@ package clock
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/faultline-dev/faultline/cluster"
@@ -61,6 +62,8 @@ type wrong struct {
 	form   string
 	choice nemesis.Choice
 	skew   map[string]cluster.Skew // by node
+	moves  []cluster.Clock
+	read   []string // what the system decides by those clocks
 	every  time.Duration
 	before map[string]time.Duration // offsets
 	since  time.Duration
@@ -82,6 +85,7 @@ func start(ctx context.Context, env *nemesis.Env, step nemesis.Step) (nemesis.Ac
 		w.form = "jump"
 	}
 	w.draw(step)
+	w.aim()
 	if w.before, err = env.Offsets(ctx, choice.Nodes); err != nil {
 		return nil, err
 	}
@@ -107,6 +111,29 @@ func (w *wrong) draw(step nemesis.Step) {
 		w.skew[n] = s
 	}
 }
+
+// aim says which clocks go wrong, and what the system decides by them.
+func (w *wrong) aim() {
+	c, ok := w.env.Cluster.(cluster.Clocks)
+	if !ok {
+		return // Offsets will say so
+	}
+	for _, n := range w.choice.Nodes {
+		for _, clock := range c.Moves(w.skew[n]) {
+			if !slices.Contains(w.moves, clock) {
+				w.moves = append(w.moves, clock)
+			}
+		}
+	}
+	for _, d := range w.env.Decisions {
+		if slices.Contains(w.moves, d.Clock) {
+			w.read = append(w.read, d.What)
+		}
+	}
+}
+
+// Relevant says whether any decision reads a clock that is wrong.
+func (w *wrong) Relevant() bool { return w.env.Decisions == nil || len(w.read) > 0 }
 
 func (w *wrong) set(ctx context.Context) error {
 	var errs []error
@@ -166,7 +193,10 @@ func (w *wrong) Probe(ctx context.Context) (bool, any, error) {
 }
 
 func (w *wrong) evidence(now map[string]time.Duration, counted string, n int) map[string]any {
-	e := map[string]any{"form": w.form, "clock": "realtime", "offset_ms": millis(now), counted: n}
+	e := map[string]any{"form": w.form, "clock": w.moves, "offset_ms": millis(now), counted: n}
+	if w.env.Decisions != nil {
+		e["decided_by_it"] = append([]string{}, w.read...)
+	}
 	if w.last != nil {
 		e["offset_ms_before_heal"] = millis(w.last)
 	}

@@ -297,6 +297,14 @@ func (c *Cluster) Reset(ctx context.Context, node string) error {
 	return c.do(ctx, func() { delete(c.skews, node) })
 }
 
+// Moves implements cluster.Clocks.
+func (c *Cluster) Moves(s cluster.Skew) []cluster.Clock {
+	if s.Rate != 0 && s.Rate != 1 {
+		return []cluster.Clock{cluster.RealTime, cluster.Monotonic}
+	}
+	return []cluster.Clock{cluster.RealTime}
+}
+
 // Offsets is what the clocks of the nodes that run show.
 func (c *Cluster) Offsets(ctx context.Context, nodes []string) (map[string]time.Duration, error) {
 	if err := c.rt.Sleep(ctx, time.Millisecond); err != nil {

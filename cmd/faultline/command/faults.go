@@ -11,6 +11,9 @@ import (
 	"github.com/faultline-dev/faultline/nemesis/planfile"
 )
 
+// randomPlan is the word for plans that are drawn by chance.
+const randomPlan = "random"
+
 // planFaults reads the faults that were asked for and draws their plan.
 func (p *planned) planFaults(a asked) error {
 	r := &p.record
@@ -26,7 +29,11 @@ func (p *planned) planFaults(a asked) error {
 	for _, s := range specs {
 		r.Nemesis = append(r.Nemesis, s.String())
 	}
-	p.plan, err = nemesis.NewPlan(nemesis.Request{
+	draw := nemesis.NewPlan
+	if subset(runOptions(), r.Options).String("plan") == randomPlan {
+		draw = nemesis.RandomPlan
+	}
+	p.plan, err = draw(nemesis.Request{
 		Faults: p.env.Faults, Specs: specs, Nodes: len(r.Nodes), Leader: p.system.Leader != nil,
 		Seed: r.Seed, Time: r.Time, Interval: r.Interval,
 	})

@@ -19,6 +19,7 @@ import (
 	"github.com/faultline-dev/faultline/clients"
 	"github.com/faultline-dev/faultline/cluster"
 	"github.com/faultline-dev/faultline/cluster/local"
+	"github.com/faultline-dev/faultline/history"
 	"github.com/faultline-dev/faultline/internal/exit"
 	"github.com/faultline-dev/faultline/nemesis"
 	"github.com/faultline-dev/faultline/options"
@@ -51,10 +52,13 @@ type planned struct {
 	progress io.Writer
 	// clockBound is how far apart the workload lets the nodes' clocks be.
 	clockBound time.Duration
-	// script are the operations, where they are fixed; source is the folder that says
-	// so.
+	// script are the operations, where they are fixed; fixed says that the plan is,
+	// which flags cannot ask for.
 	script []scripted
-	source string
+	fixed  bool
+	// reuse asks for nodes that are kept from run to run of a series, kept are those.
+	reuse bool
+	kept  *keptNodes
 	// traced, if set, is told the hash of a simulated run's trace.
 	traced func(hash uint64)
 }
@@ -119,8 +123,6 @@ func (p *planned) choose(a *asked) error {
 		return exit.Usagef("%s does not run in containers", p.system.Name)
 	case a.on == onSim && !p.simulated():
 		return exit.Usagef("%s does not run in the simulator; use --on local or docker", p.system.Name)
-	case a.seeds != "" && a.on != onSim:
-		return exit.Usagef("--seeds needs --on sim")
 	case a.image != "" && a.on != onDocker:
 		return exit.Usagef("--image needs --on docker")
 	case a.image != "" && p.system.Process != nil:
@@ -232,6 +234,10 @@ func (p *planned) resolveOptions(a asked) error {
 		return exit.Usagef("--opt: %w", err)
 	}
 	p.record.Options = given
+	own := subset(runOptions(), given)
+	if p.reuse = own.Bool("reuse"); p.reuse && p.record.On != onDocker {
+		return exit.Usagef("--opt reuse=true: only containers are kept; use --on docker with --seeds")
+	}
 	p.sysOpts, p.workOpts = subset(p.system.Options, given), subset(p.workload.Options, given)
 	if p.system.Check != nil {
 		if err := p.system.Check(p.sysOpts); err != nil {
@@ -251,6 +257,8 @@ func (p *planned) resolveOptions(a asked) error {
 func runOptions() []options.Option {
 	return []options.Option{
 		{Name: "timeout", Kind: options.Duration, Default: "1s", Min: "1ms", Max: "1m", Doc: "deadline of a single operation"},
+		{Name: "plan", Kind: options.String, Default: "turns", Values: []string{"turns", randomPlan}, Doc: "how faults are planned: in turns, each in its rhythm, or by chance, overlapping"},
+		{Name: "reuse", Kind: options.Bool, Default: "false", Doc: "of --seeds with --on docker: keep the nodes from one run to the next, until one fails"},
 		{Name: "min-ok", Kind: options.Int, Default: "20", Min: "0", Doc: "successes that each kind of operation needs for a run to count"},
 		{Name: "min-share", Kind: options.Float, Default: "0.05", Min: "0", Max: "1", Doc: "their share of the attempts"},
 	}
@@ -283,6 +291,13 @@ func (p *planned) instance() (*workloads.Instance, error) {
 		return nil, exit.Usagef("%s: %w", p.system.Name, err)
 	}
 	p.record.Model, p.clockBound = w.Model, w.ClockBound
+	if p.kept != nil {
+		inner, prefix := w.Perform, p.kept.keyPrefix()
+		w.Perform = func(ctx context.Context, client any, op history.Op) (history.Reply, error) {
+			op.Key = prefix + op.Key
+			return inner(ctx, client, op)
+		}
+	}
 	if p.script != nil {
 		w.Main, w.Final = script{ops: p.script}, nil
 	}
@@ -343,11 +358,16 @@ func (p *planned) run(ctx context.Context, progress func(faultline.Snapshot)) (r
 	}
 	t := p.test(ctx, c, workload)
 	t.Folder, t.Record, t.Progress = folder, rec, progress
+	if p.kept != nil {
+		t.Progress = p.kept.watch
+	}
 	if w, ok := c.(*sim.World); ok {
 		defer p.over(w)
 	}
-	if p.script != nil {
+	if p.script != nil || p.fixed {
 		t.Reproduce = "faultline replay " + folder.Path
+	}
+	if p.script != nil {
 		if err := writeScript(folder, p.script); err != nil {
 			return reports.Results{}, folder, err
 		}
@@ -372,6 +392,9 @@ func (p *planned) test(ctx context.Context, c cluster.Cluster, workload *workloa
 		OpTimeout: own.Duration("timeout"), Power: powerOptions(own),
 		CheckTimeout: rec.Check.Timeout, Reproduce: p.reproduce(),
 		Warn: func(text string) { fmt.Fprintf(p.env.Stderr, "faultline: %s\n", text) },
+	}
+	if own.String("plan") == randomPlan {
+		t.Power.Faults = p.plan.Faults() // a fault that was not drawn need not show
 	}
 	if p.online {
 		if t.Stream = workload.Online; t.Stream == nil {
@@ -401,6 +424,9 @@ func (p *planned) world(ctx context.Context, dir string) (cluster.Cluster, error
 			Dir: dir, Options: p.sysOpts, Version: r.Version, Bug: r.Bug, Seed: r.Seed,
 		})
 	case onDocker:
+		if p.kept != nil {
+			return p.kept, nil
+		}
 		return p.containers(ctx)
 	}
 	return nil, exit.Brokenf("--on %s is not possible yet", r.On)

@@ -86,7 +86,7 @@ func recorded(env *Env, f *reports.Folder, view asked) (*planned, error) {
 	if err := p.plan.Check(env.Faults, t.Nodes); err != nil {
 		return nil, exit.Usagef("%s: %w", f.Name(), err)
 	}
-	p.source = f.Path
+	p.fixed = true
 	return p, nil
 }
 

@@ -71,7 +71,7 @@ func (a *asked) add(f *pflag.FlagSet) {
 	f.IntVar(&a.keys, "keys", 10, "keys in use at once")
 	f.Float64Var(&a.rate, "rate", 0, "operations a second of all workers together; 0 for as many as possible")
 	f.StringVar(&a.seed, "seed", "", "what all chance is drawn from (default: a fresh one, printed first)")
-	f.StringVar(&a.seeds, "seeds", "", "run every seed of a range A..B (simulated runs)")
+	f.StringVar(&a.seeds, "seeds", "", "run every seed of a range A..B; simulated runs on all cores, others one after the other")
 	f.StringVar(&a.bug, "bug", "", "plant a bug in a bundled store; see 'faultline list bugs'")
 	f.StringVar(&a.version, "version", "", "the system's version, where it has versions")
 	f.StringVar(&a.image, "image", "", "run this container image instead of one built here")
@@ -90,7 +90,10 @@ func (a *asked) add(f *pflag.FlagSet) {
 
 func runCommand(ctx context.Context, env *Env, a asked) error {
 	if a.seeds != "" {
-		return runSeeds(ctx, env, a)
+		if a.on == onSim {
+			return runSeeds(ctx, env, a)
+		}
+		return runSeries(ctx, env, a)
 	}
 	p, err := prepare(env, a)
 	if err != nil {

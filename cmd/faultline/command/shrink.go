@@ -20,31 +20,87 @@ import (
 func newShrinkCmd(env *Env) *cobra.Command {
 	a := asked{}
 	var limit time.Duration
+	var r rates
 	c := &cobra.Command{
 		Use:   "shrink RUN",
 		Short: "Find the smallest plan, time and history that still fails",
-		Long: `Shrink takes a simulated run that failed, and leaves away faults, nodes,
-processes, operations and time as long as the same anomaly shows. Operations are
-fixed to what the run performed, at the times at which it did; a few other seeds
-may be tried for each step, since what is left runs in another order. The result
-is a run's folder of its own, which replays to the same anomaly.`,
-		Example: "  faultline shrink runs/latest",
-		Args:    cobra.ExactArgs(1),
+		Long: `Shrink takes a run that failed, and leaves away whatever it can as long as the same
+anomaly shows. The result is a run's folder of its own.
+
+Of a simulated run it leaves away faults, nodes, processes, operations and time.
+Operations are fixed to what the run performed, at the times at which it did; a few
+other seeds may be tried for each step, since what is left runs in another order.
+The result replays to the same anomaly.
+
+A failure on real nodes comes and goes. Shrink leaves away faults, time, processes
+and keys; it runs each candidate --tries times, prints how often the anomaly
+showed, and keeps it while that is at least the share --keep. All rates are in the
+folder's shrink.json.`,
+		Example: `  faultline shrink runs/latest
+  faultline shrink runs/latest --tries 10 --keep 0.3 --limit 20m`,
+		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			f, err := reports.Open(args[0])
 			if err != nil {
 				return &exit.Error{Code: exit.Usage, Err: err}
 			}
-			s, err := newShrinker(env, f, a, limit)
+			t, err := f.Test()
+			if err != nil {
+				return &exit.Error{Code: exit.Usage, Err: err}
+			}
+			if t.On == onSim {
+				s, err := newShrinker(env, f, a, limit)
+				if err != nil {
+					return err
+				}
+				return s.run(cmd.Context())
+			}
+			if r.runs < 1 || r.runs > maxTries || r.bound <= 0 || r.bound > 1 {
+				return exit.Usagef("--tries %d --keep %v: expected 1 to %d runs, and a share above 0 and at most 1", r.runs, r.bound, maxTries)
+			}
+			if !cmd.Flags().Changed("limit") {
+				limit = liveLimit
+			}
+			s, err := newLiveShrinker(env, f, a, limit, r)
 			if err != nil {
 				return err
 			}
-			return s.run(cmd.Context())
+			return s.shrink(cmd.Context())
 		},
 	}
 	recordedFlags(c, &a)
-	c.Flags().DurationVar(&limit, "limit", time.Minute, "time to look for smaller ones")
+	c.Flags().DurationVar(&limit, "limit", time.Minute, "time to look for smaller ones; 10m for real nodes unless given")
+	c.Flags().IntVar(&r.runs, "tries", 5, "runs of each candidate on real nodes")
+	c.Flags().Float64Var(&r.bound, "keep", 0.5, "share of its runs that must show the anomaly for a candidate on real nodes to be kept")
 	return c
+}
+
+const (
+	liveLimit = 10 * time.Minute
+	maxTries  = 1000
+)
+
+// failure is what a folder's run was, and the anomaly to keep.
+func failure(f *reports.Folder) (reports.Test, string, error) {
+	t, err := f.Test()
+	if err != nil {
+		return t, "", &exit.Error{Code: exit.Usage, Err: err}
+	}
+	res, err := f.Results()
+	if err != nil {
+		return t, "", &exit.Error{Code: exit.Usage, Err: err}
+	}
+	target := targetOf(res)
+	if target == "" {
+		return t, "", exit.Usagef("%s has no anomaly to keep", f.Name())
+	}
+	return t, target, nil
+}
+
+// withoutFaults are the options that are no fault's.
+func withoutFaults(given map[string]string) map[string]string {
+	_, others := nemesis.Split(given)
+	return others
 }
 
 // smaller is a candidate: everything that a simulated run is made of and that can
@@ -73,18 +129,8 @@ type shrinker struct {
 func newShrinker(env *Env, f *reports.Folder, view asked, limit time.Duration) (*shrinker, error) {
 	s := &shrinker{env: env, folder: f, view: view, until: time.Now().Add(limit)}
 	var err error
-	if s.test, err = f.Test(); err != nil {
-		return nil, &exit.Error{Code: exit.Usage, Err: err}
-	}
-	if s.test.On != onSim {
-		return nil, exit.Usagef("%s ran on %s: only simulated runs can be shrunk, since only they fail again for sure", f.Name(), s.test.On)
-	}
-	res, err := f.Results()
-	if err != nil {
-		return nil, &exit.Error{Code: exit.Usage, Err: err}
-	}
-	if s.target = targetOf(res); s.target == "" {
-		return nil, exit.Usagef("%s has no anomaly to keep", f.Name())
+	if s.test, s.target, err = failure(f); err != nil {
+		return nil, err
 	}
 	p, err := recorded(env, f, view)
 	if err != nil {
@@ -178,12 +224,7 @@ func (s *shrinker) prepare(c smaller, seed uint64) (*planned, error) {
 	t.Nodes = local.Names(c.nodes)
 	t.Seed, t.Time, t.Concurrency = seed, c.time, c.workers()
 	t.Nemesis = nil
-	t.Options = map[string]string{}
-	for k, v := range s.test.Options {
-		if !strings.Contains(k, ".") { // the steps have their faults' options
-			t.Options[k] = v
-		}
-	}
+	t.Options = withoutFaults(s.test.Options) // the steps have their own
 	a := askedOf(t)
 	a.runs, a.argv = s.view.runs, []string{"shrink", s.folder.Name()}
 	p, err := prepare(s.env, a)
