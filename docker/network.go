@@ -161,7 +161,7 @@ func (c *Cluster) Shapes(s cluster.Shape) error {
 	defer cancel()
 	have, err := c.Features(ctx)
 	if err != nil {
-		return nil //nolint:nilerr // what stands in the way of asking is told when the nodes are made
+		return nil // what stands in the way of asking is told when the nodes are made
 	}
 	for _, f := range need {
 		if why := have[f]; why != "" {

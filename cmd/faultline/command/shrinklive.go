@@ -310,7 +310,7 @@ func (s *liveShrinker) perform(ctx context.Context, c loose) bool {
 	if err != nil {
 		return false
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	tried, err := p.tryIn(ctx, dir)
 	return err == nil && slices.ContainsFunc(tried.Anomalies(), func(a checker.Anomaly) bool { return a.Name == s.target })
 }
