@@ -128,10 +128,8 @@ func (d *drive) die() {
 // DiskFaults implements cluster.Disks.
 func (w *World) DiskFaults(f cluster.DiskFault) error {
 	switch f {
-	case cluster.LoseUnsynced, cluster.TornWrites, cluster.FailIO, cluster.Full, cluster.SlowSync:
+	case cluster.LoseUnsynced, cluster.TornWrites, cluster.FailIO, cluster.Full, cluster.SlowSync, cluster.FlipBits:
 		return nil
-	case cluster.FlipBits:
-		return errors.New("sim: a node that finds a flipped bit in its log refuses to start, and nothing repairs it")
 	}
 	return fmt.Errorf("sim: a disk cannot do %q", f)
 }
@@ -184,13 +182,7 @@ func (n *node) sync() {
 	saves := n.saves
 	n.saves = nil
 	for _, s := range saves {
-		var err error
-		if s.Rewrite {
-			err = n.log.Rewrite(s.Records)
-		} else {
-			err = n.log.Append(s.Records)
-		}
-		if err != nil {
+		if err := n.log.Put(s.Records, s.Rewrite, s.Repaired); err != nil {
 			n.fail(err)
 			return
 		}

@@ -62,7 +62,7 @@ func (n *node) boot() error {
 	log, records, err := wal.Open(n.fs)
 	if err == nil {
 		n.log = log
-		n.r, err = w.cfg.System.Boot(Boot{Name: n.name, Names: w.cfg.Names, Seed: w.rng.Uint64(), Records: records})
+		n.r, err = w.cfg.System.Boot(Boot{Name: n.name, Names: w.cfg.Names, Seed: w.rng.Uint64(), Records: records, Damage: log.Damage()})
 	}
 	if err != nil {
 		n.logf("does not start: %v", err)
@@ -71,6 +71,9 @@ func (n *node) boot() error {
 	n.state, n.role = cluster.Running, ""
 	n.saves, n.syncing, n.inbox = nil, false, nil
 	n.logf("started with %d records", len(records))
+	if err := n.log.Damage(); err != nil {
+		n.logf("%v", err)
+	}
 	if w.inv != nil {
 		w.inv.Started(n.name, n.r)
 	}

@@ -19,7 +19,7 @@ func Paxos(bug string) (System, error) {
 	return System{
 		Name: "paxos", Tick: paxosTick,
 		Boot: func(b Boot) (replica.Replica, error) {
-			return paxos.NewReplica(paxos.Config{ID: b.Name, Nodes: b.Names, Seed: b.Seed, Bug: info}, b.Records)
+			return paxos.NewReplica(paxos.Config{ID: b.Name, Nodes: b.Names, Seed: b.Seed, Bug: info}, b.Records, b.Damage)
 		},
 	}, nil
 }

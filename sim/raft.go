@@ -30,7 +30,7 @@ func Raft(bug string) (System, error) {
 					ID: b.Name, Voters: b.Names, Seed: b.Seed, TickLength: raftTick,
 					ElectionTicks: raftElection, HeartbeatTicks: raftHeartbeat,
 				},
-			}, b.Records)
+			}, b.Records, b.Damage)
 		},
 		Invariants: func() Invariants { return newRaftInvariants() },
 		Label: func(payload []byte) string {

@@ -18,6 +18,7 @@ type Boot struct {
 	Names   []string
 	Seed    uint64 // of its own chance, another at every start
 	Records [][]byte
+	Damage  error // not nil: more was there once
 }
 
 // System is a store whose nodes can be simulated.

@@ -31,8 +31,9 @@ type Config struct {
 	Reads      replica.Reads     // of requests that don't say
 	Log        *slog.Logger      // default: none
 
-	// New makes the replica from what the disk held.
-	New func(records [][]byte) (replica.Replica, error)
+	// New makes the replica from what the disk held; damage, if not nil, says that
+	// more was there once.
+	New func(records [][]byte, damage error) (replica.Replica, error)
 	// Started, if set, is called once with the addresses in use.
 	Started func(client, peers net.Addr)
 }
@@ -73,7 +74,8 @@ type node struct {
 }
 
 // Serve runs a node until ctx ends, which is no error, or until it can't go on:
-// its disk fails or is corrupt (wal.ErrCorrupt), or an address is taken.
+// its disk fails, has lost what nobody else can give back (wal.ErrCorrupt), or an
+// address is taken.
 func Serve(ctx context.Context, cfg Config) error {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
@@ -94,7 +96,10 @@ func Serve(ctx context.Context, cfg Config) error {
 		return fmt.Errorf("node %s: data folder %s: %w", cfg.Name, cfg.Data, err)
 	}
 	defer func() { _ = log.Close() }()
-	r, err := cfg.New(records)
+	if err = log.Damage(); err != nil {
+		cfg.Log.Error("data was lost", "node", cfg.Name, "folder", cfg.Data, "error", err)
+	}
+	r, err := cfg.New(records, err)
 	if err != nil {
 		return fmt.Errorf("node %s: %w", cfg.Name, err)
 	}
@@ -250,13 +255,7 @@ func (n *node) write(ctx context.Context, log *wal.Log) error {
 		case s = <-n.saves:
 		}
 		for more := true; more; {
-			var err error
-			if s.Rewrite {
-				err = log.Rewrite(s.Records)
-			} else {
-				err = log.Append(s.Records)
-			}
-			if err != nil {
+			if err := log.Put(s.Records, s.Rewrite, s.Repaired); err != nil {
 				return err
 			}
 			select {

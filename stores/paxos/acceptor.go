@@ -20,10 +20,13 @@ type register struct {
 type acceptor struct {
 	regs    map[string]*register
 	ceiling uint64 // ballot numbers up to here are reserved for this node
+	floor   Ballot // promised for every key; zero is none
+	name    string // of the node in its ballots
 	bug     Bug
 
 	pending [][]byte // records not handed to the disk yet
 	written int      // records in the log
+	rewrite bool     // the next records are to replace the log
 }
 
 // The records of a node's log on disk. Their numbers are part of its format.
@@ -31,6 +34,7 @@ const (
 	recordPromise = 1
 	recordAccept  = 2
 	recordCeiling = 3
+	recordFloor   = 4
 )
 
 func newAcceptor(records [][]byte, bug Bug) (*acceptor, error) {
@@ -46,6 +50,8 @@ func newAcceptor(records [][]byte, bug Bug) (*acceptor, error) {
 			g.promised, g.accepted, g.value = readBallot(r), readBallot(r), r.Bytes()
 		case recordCeiling:
 			a.ceiling = r.Uint()
+		case recordFloor:
+			a.floor, a.name = readBallot(r), r.String()
 		default:
 			return nil, fmt.Errorf("paxos: log record %d is of no known kind", i)
 		}
@@ -65,12 +71,20 @@ func (a *acceptor) get(key string) *register {
 	return g
 }
 
+// promised is the ballot below which the acceptor refuses.
+func (a *acceptor) promised(g *register) Ballot {
+	if g.promised.Less(a.floor) {
+		return a.floor
+	}
+	return g.promised
+}
+
 // prepare promises a ballot not below any promised before (Lamport 2001, P1a; an
 // equal one is the same question again).
 func (a *acceptor) prepare(m *Message) Message {
 	g := a.get(m.Key)
-	if m.Ballot.Less(g.promised) {
-		return Message{Type: MsgPromise, Reject: true, Accepted: g.promised}
+	if p := a.promised(g); m.Ballot.Less(p) {
+		return Message{Type: MsgPromise, Reject: true, Accepted: p}
 	}
 	if g.promised.Less(m.Ballot) && a.bug != BugForgetPromise {
 		g.promised = m.Ballot
@@ -84,11 +98,11 @@ func (a *acceptor) prepare(m *Message) Message {
 // and promises the proposer's next ballot with it (Rystsov §2.2.1).
 func (a *acceptor) accept(m *Message) Message {
 	g := a.get(m.Key)
-	switch {
+	switch p := a.promised(g); {
 	case m.Ballot == g.accepted:
 		return Message{Type: MsgAccepted} // the same question again
-	case m.Ballot.Less(g.promised) && a.bug != BugAcceptLower:
-		return Message{Type: MsgAccepted, Reject: true, Accepted: g.promised}
+	case m.Ballot.Less(p) && a.bug != BugAcceptLower:
+		return Message{Type: MsgAccepted, Reject: true, Accepted: p}
 	}
 	if g.promised.Less(m.Ballot) {
 		g.promised = m.Ballot
@@ -122,10 +136,11 @@ func (a *acceptor) take(compactAfter int) (records [][]byte, rewrite bool) {
 	records = a.pending
 	a.pending = nil
 	a.written += len(records)
-	if a.written < compactAfter || a.written < 4*len(a.regs) {
+	if !a.rewrite && (a.written < compactAfter || a.written < 4*len(a.regs)) {
 		return records, false
 	}
-	records = [][]byte{bin.AppendUint([]byte{recordCeiling}, a.ceiling)}
+	a.rewrite = false
+	records = [][]byte{bin.AppendUint([]byte{recordCeiling}, a.ceiling), a.floorRecord()}
 	for _, k := range slices.Sorted(maps.Keys(a.regs)) {
 		records = append(records, a.record(k, a.regs[k]))
 	}

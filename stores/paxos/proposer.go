@@ -77,6 +77,9 @@ func (r *Replica) Request(q replica.Request) {
 	case c.Op == kv.OpRead && (q.Reads == replica.Local || r.cfg.Bug.bug == BugReadOne):
 		r.reply(o, replica.Reply{Result: r.local(c.Key)})
 		return
+	case r.lost != nil:
+		r.reply(o, replica.Reply{Err: "this node fetches what its disk has lost", Definite: true})
+		return
 	case len(r.order) >= maxOpen:
 		r.reply(o, replica.Reply{Err: "too much is under way", Definite: true})
 		return

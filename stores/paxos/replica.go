@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/faultline-dev/faultline/stores/internal/repair"
 	"github.com/faultline-dev/faultline/stores/kv"
 	"github.com/faultline-dev/faultline/stores/replica"
 )
@@ -69,10 +70,14 @@ type Replica struct {
 	own   []Message // from this node to itself, to be handled next
 	err   error
 	out   replica.Output
+
+	lost     *repair.Asking // not nil until what the disk lost is back
+	repaired bool           // it is, and no Save says so yet
 }
 
-// NewReplica makes a node from the records that its disk held.
-func NewReplica(cfg Config, records [][]byte) (*Replica, error) {
+// NewReplica makes a node from the records that its disk held; damage, if not nil,
+// says that it held more once, which the node then fetches from the others.
+func NewReplica(cfg Config, records [][]byte, damage error) (*Replica, error) {
 	if cfg.ID == "" || !slices.Contains(cfg.Nodes, cfg.ID) {
 		return nil, errors.New("paxos: config: Nodes must hold ID")
 	}
@@ -86,6 +91,9 @@ func NewReplica(cfg Config, records [][]byte) (*Replica, error) {
 	if err != nil {
 		return nil, err
 	}
+	if acc.name == "" {
+		acc.name = cfg.ID
+	}
 	r := &Replica{
 		cfg: cfg, acc: acc, rng: rand.New(rand.NewPCG(cfg.Seed, 0x7061786f73)),
 		counter: acc.ceiling, durable: acc.ceiling, ceiling: map[uint64]uint64{},
@@ -97,7 +105,7 @@ func NewReplica(cfg Config, records [][]byte) (*Replica, error) {
 			r.nodes = append(r.nodes, n)
 		}
 	}
-	return r, nil
+	return r, r.beginRepair(damage)
 }
 
 func (r *Replica) quorum() int { return (len(r.nodes)+1)/2 + 1 }
@@ -110,8 +118,12 @@ func (r *Replica) Status() replica.Status {
 			alive++
 		}
 	}
+	role := "peer"
+	if r.lost != nil {
+		role = "damaged"
+	}
 	return replica.Status{
-		Node: r.cfg.ID, Role: "peer", Term: r.counter, Ready: alive >= r.quorum(),
+		Node: r.cfg.ID, Role: role, Term: r.counter, Ready: alive >= r.quorum() && r.lost == nil,
 		Now: time.Duration(r.now), Voters: slices.Sorted(slices.Values(r.cfg.Nodes)),
 	}
 }
@@ -126,6 +138,7 @@ func (r *Replica) Tick(now time.Duration) {
 	if r.ticks%pingTicks == 0 {
 		r.broadcast(Message{Type: MsgPing}, false)
 	}
+	r.askRepair()
 	r.sweep()
 }
 
@@ -136,7 +149,16 @@ func (r *Replica) Receive(payload []byte) {
 		return
 	}
 	r.heard[m.From] = r.ticks
-	r.handle(&m)
+	switch m.Type {
+	case MsgRepair:
+		r.answerRepair(&m)
+	case MsgRepaired:
+		r.handleRepaired(&m)
+	default:
+		if r.lost == nil { // else it doesn't know what it has promised
+			r.handle(&m)
+		}
+	}
 }
 
 func (r *Replica) handle(m *Message) {
@@ -152,7 +174,7 @@ func (r *Replica) handle(m *Message) {
 		if o := r.ops[m.Attempt]; o != nil {
 			r.handleAnswer(o, m)
 		}
-	case MsgNone, MsgPing, msgEnd:
+	case MsgNone, MsgPing, MsgRepair, MsgRepaired, msgEnd: // not here
 	}
 }
 
@@ -218,7 +240,8 @@ func (r *Replica) Output() replica.Output {
 	if len(r.acc.pending) > 0 {
 		r.seq++
 		records, rewrite := r.acc.take(r.cfg.CompactAfter)
-		r.out.Saves = append(r.out.Saves, replica.Save{Seq: r.seq, Records: records, Rewrite: rewrite})
+		r.out.Saves = append(r.out.Saves, replica.Save{Seq: r.seq, Records: records, Rewrite: rewrite, Repaired: r.repaired})
+		r.repaired = false
 		if r.acc.ceiling > r.durable {
 			r.ceiling[r.seq] = r.acc.ceiling
 		}
@@ -241,7 +264,7 @@ func (r *Replica) ballot() (Ballot, bool) {
 		}
 	}
 	r.counter++
-	b := Ballot{N: r.counter, Node: r.cfg.ID}
+	b := Ballot{N: r.counter, Node: r.acc.name}
 	if r.cfg.Bug.bug == BugReuseBallot {
 		b.Node = ""
 	}

@@ -14,8 +14,8 @@ func world(seed uint64, bug BugInfo) chaos.Options {
 	compact := []int{40, 100000}[seed%2]
 	return chaos.Options{
 		Seed: seed, Nodes: []int{1, 3, 3, 5}[seed%4], Steps: 3000, Sessions: seed%6 == 5,
-		Boot: func(name string, names []string, seed uint64, records [][]byte) (replica.Replica, error) {
-			return NewReplica(Config{ID: name, Nodes: names, Seed: seed, CompactAfter: compact, Bug: bug}, records)
+		Boot: func(name string, names []string, seed uint64, records [][]byte, damage error) (replica.Replica, error) {
+			return NewReplica(Config{ID: name, Nodes: names, Seed: seed, CompactAfter: compact, Bug: bug}, records, damage)
 		},
 	}
 }
@@ -41,6 +41,18 @@ func TestSafety(t *testing.T) {
 			}
 		})
 	}
+}
+
+func correct(seed uint64) chaos.Options { return world(seed, BugInfo{}) }
+
+func TestRepair(t *testing.T) {
+	t.Parallel()
+	chaos.Repair(t, correct)
+}
+
+func TestCrashEverywhere(t *testing.T) {
+	t.Parallel()
+	chaos.CrashEverywhere(t, correct)
 }
 
 // TestDeterminism runs worlds twice: every frame and every reply is the same.

@@ -42,13 +42,15 @@ const (
 	MsgAccepted      // phase 2b
 	MsgRead          // what have you accepted? (promises nothing)
 	MsgReadResp
-	MsgPing // I live
+	MsgPing     // I live
+	MsgRepair   // my disk lost something: promise this ballot for all keys, say what you hold
+	MsgRepaired // the answer
 	msgEnd
 )
 
 // String is the message's name in traces.
 func (t Type) String() string {
-	names := [...]string{"none", "prepare", "promise", "accept", "accepted", "read", "read-resp", "ping"}
+	names := [...]string{"none", "prepare", "promise", "accept", "accepted", "read", "read-resp", "ping", "repair", "repaired"}
 	if int(t) < len(names) {
 		return names[t]
 	}
@@ -64,8 +66,8 @@ type Message struct {
 	Attempt  uint64 // echoed, so that an answer finds its question
 	Ballot   Ballot // the proposal's; in answers echoed
 	Next     Ballot // accept: to be promised along with it
-	Accepted Ballot // promise, read-resp: of Value. A refusal: what was promised
-	Value    []byte // accept, promise, read-resp: an encoded state; nil is none
+	Accepted Ballot // promise, read-resp: of Value. A refusal: what was promised. Repaired: the highest number seen
+	Value    []byte // accept, promise, read-resp: an encoded state; nil is none. Repaired: all that was accepted
 	Reject   bool
 }
 

@@ -96,6 +96,10 @@ type Core struct {
 
 	in  *incoming
 	out Output
+
+	nonce    uint64   // this incarnation's
+	lost     *missing // not nil until what the disk lost is back
+	repaired bool     // it is, and no Save says so yet
 }
 
 // New makes a node from what its disk held. It starts as a follower.
@@ -104,6 +108,7 @@ func New(cfg Config, r Restored) (*Core, error) {
 		return nil, err
 	}
 	c := &Core{cfg: cfg, rng: rand.New(rand.NewPCG(cfg.Seed, 0x7261667421))}
+	c.nonce = rand.New(rand.NewPCG(cfg.Seed, 0x6e6f6e6365)).Uint64()
 	c.term, c.vote = r.Hard.Term, r.Hard.Vote
 	c.log = entryLog{snap: r.Snapshot, entries: slices.Clone(r.Entries)}
 	for i, e := range c.log.entries {
@@ -126,13 +131,13 @@ func New(cfg Config, r Restored) (*Core, error) {
 	if cfg.Bug == BugRestartApplies {
 		c.commit = c.log.last()
 	}
-	if c.term > 0 {
+	if c.term > 0 || r.Damage != nil {
 		// The node may have promised a leader not to vote, just before (diss. §6.4.1).
 		c.quarantine = cfg.ElectionTicks
 	}
 	c.setPeers()
 	c.resetTimeout()
-	return c, nil
+	return c, c.beginRepair(r.Damage)
 }
 
 // Status is a look at a node, for people and for invariants.
@@ -223,7 +228,9 @@ func (c *Core) Tick(now time.Duration) {
 		c.tickLeader()
 		return
 	}
-	if c.elapsed >= c.timeout && c.isVoter() {
+	if c.lost != nil {
+		c.askRepair()
+	} else if c.elapsed >= c.timeout && c.isVoter() {
 		c.campaign(!c.cfg.NoPreVote, false)
 	}
 }
@@ -273,6 +280,11 @@ func (c *Core) Step(m Message) {
 		return
 	}
 	switch {
+	case m.Type == MsgRepair || m.Type == MsgRepairResp:
+		c.stepRepair(&m)
+		return
+	case c.lost != nil && c.lost.asking:
+		return // it doesn't know what it has promised
 	case m.Term > c.term:
 		if !c.newTerm(&m) {
 			return
@@ -323,9 +335,9 @@ func (c *Core) protected() bool {
 func (c *Core) refuseOld(m *Message) {
 	switch m.Type {
 	case MsgPreVote:
-		c.send(Message{Type: MsgPreVoteResp, To: m.From, Reject: true})
+		c.send(Message{Type: MsgPreVoteResp, To: m.From, Reject: true, Nonce: m.Nonce})
 	case MsgVote:
-		c.send(Message{Type: MsgVoteResp, To: m.From, Reject: true})
+		c.send(Message{Type: MsgVoteResp, To: m.From, Reject: true, Nonce: m.Nonce})
 	case MsgAppend, MsgSnap:
 		c.send(Message{Type: MsgAppendResp, To: m.From, Index: m.Index, Reject: true, Hint: c.log.last()})
 	default:
@@ -358,10 +370,10 @@ func (c *Core) handle(m *Message) {
 			c.handleSnapResp(p, m)
 		}
 	case MsgTimeoutNow:
-		if c.isVoter() {
+		if c.isVoter() && c.lost == nil {
 			c.campaign(false, true)
 		}
-	case MsgNone, MsgForward, MsgForwardResp, msgEnd: // not the core's
+	case MsgNone, MsgForward, MsgForwardResp, MsgRepair, MsgRepairResp, msgEnd: // not here
 	}
 }
 
@@ -398,7 +410,7 @@ func (c *Core) send(m Message) {
 }
 
 // dirty tells whether something isn't in any Save yet.
-func (c *Core) dirty() bool { return c.dirtyHard || c.dirtyFrom != 0 || c.dirtySnap }
+func (c *Core) dirty() bool { return c.dirtyHard || c.dirtyFrom != 0 || c.dirtySnap || c.repaired }
 
 // sendDurable sends a message that promises what is now in memory: when that is
 // on disk. A message to the node itself is handled then.
@@ -451,6 +463,7 @@ func (c *Core) Output() Output {
 	if c.role == Leader {
 		c.replicate()
 	}
+	c.endRepair()
 	c.out.Save = c.takeSave()
 	if c.restore {
 		s := c.log.snap
@@ -475,7 +488,7 @@ func (c *Core) takeSave() *Save {
 		return nil
 	}
 	c.seq++
-	s := &Save{Seq: c.seq}
+	s := &Save{Seq: c.seq, Repaired: c.repaired}
 	if c.dirtyHard || c.dirtySnap {
 		s.Hard = &HardState{Term: c.term, Vote: c.vote}
 		if c.cfg.Bug == BugForgetTerm {
@@ -491,6 +504,6 @@ func (c *Core) takeSave() *Save {
 		s.Entries = c.log.slice(from, c.log.last())
 	}
 	c.saves = append(c.saves, savePoint{c.seq, c.log.last(), c.log.lastTerm()})
-	c.dirtyHard, c.dirtyFrom, c.dirtySnap = false, 0, false
+	c.dirtyHard, c.dirtyFrom, c.dirtySnap, c.repaired = false, 0, false, false
 	return s
 }

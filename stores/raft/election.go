@@ -8,7 +8,7 @@ func (c *Core) campaign(pre, force bool) {
 	}
 	c.leader = ""
 	c.resetTimeout()
-	m := Message{Type: MsgVote, Index: c.log.last(), LogTerm: c.log.lastTerm(), Force: force}
+	m := Message{Type: MsgVote, Index: c.log.last(), LogTerm: c.log.lastTerm(), Force: force, Nonce: c.nonce}
 	if pre {
 		c.role = PreCandidate
 		m.Type, m.Term = MsgPreVote, c.term+1
@@ -48,8 +48,8 @@ func (c *Core) won() bool {
 // handlePreVote answers whether the node would vote for the sender, promising
 // nothing (diss. §9.6).
 func (c *Core) handlePreVote(m *Message) {
-	ok := m.Term > c.term && !c.protected() && c.upToDate(m)
-	r := Message{Type: MsgPreVoteResp, To: m.From, Reject: !ok}
+	ok := m.Term > c.term && !c.protected() && c.upToDate(m) && c.lost == nil
+	r := Message{Type: MsgPreVoteResp, To: m.From, Reject: !ok, Nonce: m.Nonce}
 	if ok {
 		r.Term = m.Term // the term asked about
 	}
@@ -69,8 +69,8 @@ func (c *Core) handleVote(m *Message) {
 	if c.cfg.Bug == BugDoubleVote {
 		free = true
 	}
-	if !free || !c.upToDate(m) {
-		c.send(Message{Type: MsgVoteResp, To: m.From, Reject: true})
+	if !free || !c.upToDate(m) || c.lost != nil {
+		c.send(Message{Type: MsgVoteResp, To: m.From, Reject: true, Nonce: m.Nonce})
 		return
 	}
 	if c.vote != m.From {
@@ -78,7 +78,7 @@ func (c *Core) handleVote(m *Message) {
 		c.dirtyHard = true
 	}
 	c.resetTimeout()
-	c.sendDurable(Message{Type: MsgVoteResp, To: m.From})
+	c.sendDurable(Message{Type: MsgVoteResp, To: m.From, Nonce: m.Nonce})
 }
 
 // upToDate tells whether a candidate's log has all that the node's own has (Raft
@@ -93,6 +93,9 @@ func (c *Core) handleVoteResp(m *Message, role Role) {
 		return
 	}
 	own := m.From == c.cfg.ID
+	if !own && m.Nonce != c.nonce {
+		return // to an earlier incarnation, whose log was another
+	}
 	if role == PreCandidate && !m.Reject && m.Term != c.term+1 {
 		return // an answer to an earlier question
 	}

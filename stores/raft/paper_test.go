@@ -47,7 +47,7 @@ func elect(t *testing.T, c *Core) {
 	t.Helper()
 	c.campaign(false, false)
 	settle(c, MsgVote)
-	c.Step(Message{Type: MsgVoteResp, From: "n2", To: "n1", Term: c.Term()})
+	c.Step(Message{Type: MsgVoteResp, From: "n2", To: "n1", Term: c.Term(), Nonce: c.nonce})
 	if c.Role() != Leader {
 		t.Fatalf("with a majority of votes the node is a %v", c.Role())
 	}
@@ -125,7 +125,7 @@ func TestOwnVoteWaitsForTheDisk(t *testing.T) {
 	c := newNode(t)
 	c.campaign(false, false)
 	c.Output()
-	c.Step(Message{Type: MsgVoteResp, From: "n2", To: "n1", Term: 1})
+	c.Step(Message{Type: MsgVoteResp, From: "n2", To: "n1", Term: 1, Nonce: c.nonce})
 	if c.Role() == Leader {
 		t.Error("the node leads before its vote is on disk")
 	}

@@ -3,7 +3,6 @@ package raft
 import (
 	"fmt"
 	"maps"
-	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -90,12 +89,14 @@ type Replica struct {
 	out replica.Output
 }
 
-// NewReplica makes a node from the records that its disk held.
-func NewReplica(cfg ReplicaConfig, records [][]byte) (*Replica, error) {
+// NewReplica makes a node from the records that its disk held; damage, if not nil,
+// says that it held more once, which the node then fetches from the others.
+func NewReplica(cfg ReplicaConfig, records [][]byte, damage error) (*Replica, error) {
 	restored, err := DecodeRecords(records)
 	if err != nil {
 		return nil, err
 	}
+	restored.Damage = damage
 	if cfg.SnapshotEvery == 0 {
 		cfg.SnapshotEvery = 10000
 		if cfg.Bug.bug == BugSnapshotLosesTail || cfg.Bug.kv == kv.BugSessionsLost {
@@ -117,7 +118,7 @@ func NewReplica(cfg ReplicaConfig, records [][]byte) (*Replica, error) {
 	}
 	r := &Replica{
 		cfg: cfg, core: core, sm: kv.NewMachine(cfg.Bug.kv),
-		nonce:    rand.New(rand.NewPCG(cfg.Core.Seed, 0x6e6f6e6365)).Uint64(),
+		nonce:    core.nonce,
 		forwards: map[uint64]*open{}, props: map[uint64]proposal{}, reads: map[uint64]*open{},
 	}
 	return r, r.collect()
@@ -132,8 +133,12 @@ func (r *Replica) Machine() *kv.Machine { return r.sm }
 // Status describes the node.
 func (r *Replica) Status() replica.Status {
 	c := r.core
+	role := c.role.String()
+	if c.lost != nil {
+		role = "damaged"
+	}
 	return replica.Status{
-		Node: c.cfg.ID, Role: c.role.String(), Term: c.term, Leader: c.leader,
+		Node: c.cfg.ID, Role: role, Term: c.term, Leader: c.leader,
 		Commit: c.commit, Applied: r.sm.Applied(), Now: time.Duration(r.now),
 		Ready: c.leader != "" && r.sm.Applied() > 0, Voters: c.Status().Voters,
 	}
@@ -190,7 +195,7 @@ func (r *Replica) collect() error {
 	out := r.core.Output()
 	if out.Save != nil {
 		records, rewrite := encodeSave(out.Save)
-		r.out.Saves = append(r.out.Saves, replica.Save{Seq: out.Save.Seq, Records: records, Rewrite: rewrite})
+		r.out.Saves = append(r.out.Saves, replica.Save{Seq: out.Save.Seq, Records: records, Rewrite: rewrite, Repaired: out.Save.Repaired})
 	}
 	for i := range out.Messages {
 		m := &out.Messages[i]

@@ -59,10 +59,10 @@ func world(seed uint64, bug BugInfo) chaos.Options {
 	return chaos.Options{
 		Seed: seed, Nodes: []int{1, 3, 3, 5}[seed%4], Steps: 3000, Check: v.check,
 		Reads: []replica.Reads{replica.Linearizable, replica.Lease}[seed%3/2],
-		Boot: func(name string, names []string, seed uint64, records [][]byte) (replica.Replica, error) {
+		Boot: func(name string, names []string, seed uint64, records [][]byte, damage error) (replica.Replica, error) {
 			cfg := cfg
 			cfg.Core.ID, cfg.Core.Voters, cfg.Core.Seed = name, names, seed
-			return NewReplica(cfg, records)
+			return NewReplica(cfg, records, damage)
 		},
 	}
 }
@@ -105,6 +105,18 @@ func TestSafety(t *testing.T) {
 			}
 		})
 	}
+}
+
+func correct(seed uint64) chaos.Options { return world(seed, BugInfo{}) }
+
+func TestRepair(t *testing.T) {
+	t.Parallel()
+	chaos.Repair(t, correct)
+}
+
+func TestCrashEverywhere(t *testing.T) {
+	t.Parallel()
+	chaos.CrashEverywhere(t, correct)
 }
 
 // TestDeterminism runs worlds twice: every frame and every reply is the same.

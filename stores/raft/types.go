@@ -77,15 +77,18 @@ type Restored struct {
 	Hard     HardState
 	Snapshot Snapshot
 	Entries  []Entry // contiguous, the first at Snapshot.Index+1
+	// Damage, if not nil, says that the disk held more once: all this is true, and
+	// there was more.
+	Damage error
 }
 
 // Type is what a message asks or answers.
 type Type uint8
 
 // The messages. Append, Vote and Snap with their answers are the RPCs of the
-// paper as pairs of one-way messages; the last two carry a client's request from
-// the node that got it to the leader, and the answer back. Their numbers are
-// part of the wire format.
+// paper as pairs of one-way messages; Forward and its answer carry a client's request from
+// the node that got it to the leader, and the answer back; Repair asks for what a
+// disk lost. Their numbers are part of the wire format.
 const (
 	MsgNone Type = iota
 	MsgPreVote
@@ -99,12 +102,14 @@ const (
 	MsgTimeoutNow
 	MsgForward
 	MsgForwardResp
+	MsgRepair
+	MsgRepairResp
 	msgEnd
 )
 
 // String is the message's name in traces.
 func (t Type) String() string {
-	names := [...]string{"none", "pre-vote", "pre-vote-resp", "vote", "vote-resp", "append", "append-resp", "snap", "snap-resp", "timeout-now", "forward", "forward-resp"}
+	names := [...]string{"none", "pre-vote", "pre-vote-resp", "vote", "vote-resp", "append", "append-resp", "snap", "snap-resp", "timeout-now", "forward", "forward-resp", "repair", "repair-resp"}
 	if int(t) < len(names) {
 		return names[t]
 	}
@@ -133,7 +138,8 @@ type Message struct {
 	Size   uint64   // snap: length of the whole snapshot
 	Data   []byte   // snap: a chunk; forward: a request; forward-resp: an answer
 
-	Nonce, ID uint64 // forward: incarnation and number of the asking node's request
+	// Nonce is the asking node's incarnation, echoed; ID the number of its request.
+	Nonce, ID uint64 // forward; vote and repair: Nonce alone
 }
 
 // Read says that a linearizable read may be served from the state at Index or
@@ -155,6 +161,9 @@ type Save struct {
 	// Snapshot replaces the log up to its Index, and Entries are then all that
 	// are left after it; Hard is set.
 	Snapshot *Snapshot
+
+	// Repaired says that with this save the node has again what its disk had lost.
+	Repaired bool
 }
 
 // Output is what a Core wants done. See the package's doc for the order.

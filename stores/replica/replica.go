@@ -67,6 +67,9 @@ type Save struct {
 	Seq     uint64
 	Records [][]byte // appended in order; with Rewrite, they replace all before
 	Rewrite bool
+	// Repaired says that once this is durable, the node has again what its disk had
+	// lost: the log may forget the damage.
+	Repaired bool
 }
 
 // Output is what a Replica wants done.

@@ -13,7 +13,16 @@
 // Bytes after the marked length may be anything, and nobody was promised them: the
 // first record there that isn't whole is where the log ends, and it is cut. Bytes
 // before it were promised: if one record there isn't whole, the disk has lost what
-// it had confirmed, and Open refuses with ErrCorrupt.
+// it had confirmed. A mark is written when all of the log is synced, so of a crash
+// either the log's end may be torn or the mark's: where both are damaged, the disk
+// has lost something as well.
+//
+// # What a failing disk leaves
+//
+// A damaged log is never cut. It is set aside as damaged-N, and a new log begins
+// with the whole records before the damage; Damage says so, at every start until
+// the node has fetched from the others what it lost and a Put with repaired set is
+// durable.
 package wal
 
 import (
@@ -21,6 +30,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -28,8 +38,8 @@ import (
 	"github.com/faultline-dev/faultline/stores/internal/bin"
 )
 
-// ErrCorrupt means that synced bytes are damaged. Cutting them off would break
-// promises that the node has made; only a copy from the other nodes can help.
+// ErrCorrupt means that synced bytes are damaged. Going on without them would break
+// promises that the node has made; only the other nodes can help.
 var ErrCorrupt = errors.New("synced part of the log is damaged")
 
 // MaxRecord bounds a record's payload, in bytes.
@@ -51,28 +61,75 @@ type Log struct {
 	size   int64 // bytes written to the log
 	synced int64 // bytes known to be durable
 	err    error
+
+	damage   error    // what was lost, until it is repaired
+	aside    []string // damaged logs, in order
+	repaired bool     // with the next Sync
 }
 
-// Open reads the log in a folder, or starts one there, and returns its records.
+// Open reads the log in a folder, or starts one there, and returns its records: if
+// there is Damage, some that were there before.
 func Open(fsys disk.FS) (*Log, [][]byte, error) {
 	l := &Log{fs: fsys}
 	found, err := l.sweep()
-	if err != nil {
-		return nil, nil, fmt.Errorf("wal: open: %w", err)
+	var records [][]byte
+	if found && err == nil {
+		if records, err = l.load(); errors.Is(err, ErrCorrupt) {
+			found, err = false, l.setAside()
+		}
 	}
-	if !found {
-		l.gen = 0
-		return l, nil, l.Rewrite(nil)
+	if !found && err == nil {
+		records, err = l.begin()
 	}
-	records, err := l.load()
+	if err == nil && len(l.aside) > 0 {
+		last := l.aside[len(l.aside)-1]
+		l.damage = fmt.Errorf("%w: it is kept as %s", ErrCorrupt, last)
+	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("wal: open: %w", err)
 	}
 	return l, records, nil
 }
 
-func logName(gen uint64) string  { return fmt.Sprintf("log-%016d", gen) }
-func markName(gen uint64) string { return fmt.Sprintf("mark-%016d", gen) }
+// Damage is nil, or wraps ErrCorrupt: synced records are missing.
+func (l *Log) Damage() error { return l.damage }
+
+func logName(gen uint64) string   { return fmt.Sprintf("log-%016d", gen) }
+func markName(gen uint64) string  { return fmt.Sprintf("mark-%016d", gen) }
+func asideName(gen uint64) string { return fmt.Sprintf("damaged-%016d", gen) }
+
+// setAside copies the newest log, which is damaged; the log itself stays until a
+// newer one is there.
+func (l *Log) setAside() error {
+	data, err := l.fs.ReadFile(logName(l.gen))
+	if err != nil {
+		return err
+	}
+	name := asideName(l.gen)
+	if !slices.Contains(l.aside, name) { // a crash may have left a part of it
+		l.aside = append(l.aside, name)
+	}
+	f, err := l.fs.Create(name)
+	if err != nil {
+		return err
+	}
+	if _, err = f.Write(data); err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close(), l.fs.SyncDir())
+}
+
+// begin starts a log: an empty one, or one with what is whole of a damaged one.
+func (l *Log) begin() (records [][]byte, err error) {
+	if len(l.aside) > 0 {
+		data, err := l.fs.ReadFile(l.aside[len(l.aside)-1])
+		if err != nil {
+			return nil, err
+		}
+		records, _ = split(data)
+	}
+	return records, l.Rewrite(records)
+}
 
 // sweep finds the newest log and removes what isn't part of it.
 func (l *Log) sweep() (found bool, err error) {
@@ -81,10 +138,16 @@ func (l *Log) sweep() (found bool, err error) {
 		return false, err
 	}
 	for _, n := range names {
-		s, isLog := strings.CutPrefix(n, "log-")
-		gen, err := strconv.ParseUint(s, 10, 64)
-		if isLog && err == nil && gen >= l.gen {
-			l.gen, found = gen, true
+		kind, number, _ := strings.Cut(n, "-")
+		gen, err := strconv.ParseUint(number, 10, 64)
+		if err != nil || kind != "log" && kind != "damaged" {
+			continue
+		}
+		if kind == "damaged" {
+			l.aside = append(l.aside, n) // the list is sorted, and so are these
+		}
+		if gen >= l.gen {
+			l.gen, found = gen, kind == "log"
 		}
 	}
 	for _, n := range names {
@@ -105,13 +168,13 @@ func (l *Log) load() ([][]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	marked, markBytes, err := l.readMark()
+	marked, markBytes, torn, err := l.readMark()
 	if err != nil {
 		return nil, err
 	}
 	records, good := split(data)
-	if good < marked {
-		return nil, fmt.Errorf("%w: %s is good up to byte %d, but %d bytes were synced", ErrCorrupt, logName(l.gen), good, marked)
+	if good < marked || torn && good < int64(len(data)) {
+		return nil, ErrCorrupt
 	}
 	if good < int64(len(data)) {
 		if err = l.fs.Truncate(logName(l.gen), good); err != nil {
@@ -132,21 +195,22 @@ func (l *Log) load() ([][]byte, error) {
 	return records, l.Sync()
 }
 
-// readMark returns the synced length, and the whole bytes of the mark's file.
-func (l *Log) readMark() (marked, size int64, err error) {
+// readMark returns the synced length, the bytes of the mark's file up to the last
+// whole one, and whether anything follows it.
+func (l *Log) readMark() (marked, size int64, torn bool, err error) {
 	data, err := l.fs.ReadFile(markName(l.gen))
 	if errors.Is(err, fs.ErrNotExist) {
-		return 0, 0, fmt.Errorf("%w: %s is missing", ErrCorrupt, markName(l.gen))
+		return 0, 0, false, ErrCorrupt
 	}
 	if err != nil {
-		return 0, 0, err
+		return 0, 0, false, err
 	}
 	for i := 0; i+markSize <= len(data); i += markSize {
 		if body, ok := bin.Open(data[i : i+markSize]); ok {
-			marked = max(marked, int64(binary.BigEndian.Uint64(body)))
+			marked, size = max(marked, int64(binary.BigEndian.Uint64(body))), int64(i+markSize)
 		}
 	}
-	return marked, int64(len(data) / markSize * markSize), nil
+	return marked, size, size < int64(len(data)), nil
 }
 
 // split returns the whole records at the beginning of data, and their bytes.
@@ -178,6 +242,16 @@ func appendRecord(b, body []byte) []byte {
 	return append(b, body...)
 }
 
+// Put writes records at the end, or in the place of all before with rewrite. They
+// are durable after the next Sync; with repaired the damage is then forgotten.
+func (l *Log) Put(records [][]byte, rewrite, repaired bool) error {
+	l.repaired = l.repaired || repaired
+	if rewrite {
+		return l.Rewrite(records)
+	}
+	return l.Append(records)
+}
+
 // Append writes records at the end; they are durable after the next Sync.
 func (l *Log) Append(records [][]byte) error {
 	if l.err != nil {
@@ -197,17 +271,25 @@ func (l *Log) Append(records [][]byte) error {
 
 // Sync makes everything appended durable, and then notes so in the mark.
 func (l *Log) Sync() error {
-	if l.err != nil || l.synced == l.size {
-		return l.err
+	if l.err == nil && l.synced != l.size {
+		if err := l.log.Sync(); err != nil {
+			return l.broken("sync", err)
+		}
+		if err := writeMark(l.mark, l.size); err != nil {
+			return l.broken("sync", err)
+		}
+		l.synced = l.size
 	}
-	if err := l.log.Sync(); err != nil {
-		return l.broken("sync", err)
+	for l.err == nil && l.repaired && len(l.aside) > 0 {
+		if err := l.fs.Remove(l.aside[0]); err != nil {
+			return l.broken("sync", err)
+		}
+		l.aside = l.aside[1:]
 	}
-	if err := writeMark(l.mark, l.size); err != nil {
-		return l.broken("sync", err)
+	if l.repaired {
+		l.damage, l.repaired = nil, false
 	}
-	l.synced = l.size
-	return nil
+	return l.err
 }
 
 func writeMark(f disk.File, size int64) error {

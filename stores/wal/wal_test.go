@@ -92,26 +92,91 @@ func prefix(got [][]byte, of []string) bool {
 	return true
 }
 
-// TestCorruptMiddle flips every bit of the log in turn: Open refuses, or returns
-// every record as it was.
-func TestCorruptMiddle(t *testing.T) {
-	base := disk.NewMem()
-	durable, _ := workload(base)
+// damaged is a folder in which a bit of each of these files flipped after it was
+// synced, and the records that were durable.
+func damaged(t *testing.T, bits map[string]int64) (*disk.Mem, []string) {
+	t.Helper()
+	m := disk.NewMem()
+	durable, _ := workload(m)
+	for name, bit := range bits {
+		if err := m.Flip(name, bit); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return m, durable
+}
+
+// TestFlippedBits flips every bit of the log in turn, and every bit of the mark with
+// one of the log: either every record is there, or Open says that there is damage,
+// returns whole records before it, keeps the damaged log to the last byte, and says
+// so again at the next start.
+func TestFlippedBits(t *testing.T) {
+	base, _ := damaged(t, nil)
 	names, _ := base.List()
-	log := names[0]
-	data, _ := base.ReadFile(log)
-	for bit := range int64(len(data)) * 8 {
-		m := disk.NewMem()
-		workload(m)
-		if err := m.Flip(log, bit); err != nil {
-			t.Fatal(err)
+	log, mark := names[0], names[1]
+	var cases []map[string]int64
+	for bit := range size(base, log) {
+		cases = append(cases, map[string]int64{log: bit}, map[string]int64{log: bit, mark: bit % size(base, mark)})
+	}
+	for bit := range size(base, mark) {
+		cases = append(cases, map[string]int64{mark: bit})
+	}
+	for _, bits := range cases {
+		m, durable := damaged(t, bits)
+		before, _ := m.ReadFile(log)
+		for range 2 {
+			l, got, err := Open(m)
+			switch {
+			case err != nil || !prefix(got, durable):
+				t.Fatalf("%v flipped: %q, %v; written %q", bits, got, err, durable)
+			case l.Damage() == nil && len(got) < len(durable):
+				t.Fatalf("%v flipped: synced records were cut without a word: %q of %q", bits, got, durable)
+			case l.Damage() != nil:
+				if kept, _ := m.ReadFile(asideName(3)); !errors.Is(l.Damage(), ErrCorrupt) || string(kept) != string(before) {
+					t.Fatalf("%v flipped: %v; of %d bytes %d are kept", bits, l.Damage(), len(before), len(kept))
+				}
+			}
 		}
-		_, got, err := Open(m)
-		if err != nil && !errors.Is(err, ErrCorrupt) {
-			t.Fatal(err)
+	}
+}
+
+// size is a file's, in bits.
+func size(m *disk.Mem, name string) int64 {
+	data, _ := m.ReadFile(name)
+	return int64(len(data)) * 8
+}
+
+// TestCrashWhileRepairing crashes at each call that changes the disk while a damaged
+// log is set aside, and while the damage is repaired: until that is durable it is
+// known, and afterwards every record is there.
+func TestCrashWhileRepairing(t *testing.T) {
+	repair := func(m *disk.Mem) (done bool) {
+		l, got, err := Open(m)
+		if err != nil || l.Damage() == nil {
+			return false
 		}
-		if err == nil && (!prefix(got, durable) || len(got) < len(durable)) {
-			t.Fatalf("bit %d flipped: got %q, want %q or a refusal", bit, got, durable)
+		return l.Put(append(got, []byte("fetched")), true, true) == nil && l.Sync() == nil
+	}
+	whole, _ := damaged(t, map[string]int64{logName(3): 100})
+	whole.CrashAt(0)
+	if !repair(whole) {
+		t.Fatal("a damaged log is not repaired")
+	}
+	for at := 1; at <= whole.Calls(); at++ {
+		for seed := range uint64(20) {
+			m, _ := damaged(t, map[string]int64{logName(3): 100})
+			m.CrashAt(at)
+			done := repair(m)
+			m.Crash(rand.New(rand.NewPCG(seed, 0)))
+			m.Restart()
+			l, got, err := Open(m)
+			if err != nil {
+				t.Fatalf("call %d seed %d: %v", at, seed, err)
+			}
+			fetched := len(got) > 0 && string(got[len(got)-1]) == "fetched"
+			if l.Damage() == nil && !fetched || done && !fetched {
+				t.Fatalf("call %d seed %d: done %v, damage %v, records %q", at, seed, done, l.Damage(), got)
+			}
 		}
 	}
 }

@@ -41,6 +41,7 @@ func (p *planned) planFaults(a asked) error {
 		return exit.Usagef("--nemesis %s: %w", a.nemesis, err)
 	}
 	p.specs = specs
+	p.keepToModel()
 	return nil
 }
 

@@ -48,24 +48,48 @@ func drawFaults(rng *rand.Rand) string {
 	mix := pick(rng,
 		[]string{"partition", "kill"}, []string{"partition", "kill"}, []string{"partition"}, []string{"kill"},
 		[]string{"partition", "kill", "pause"}, []string{"pause", "kill"}, []string{"pause", "partition"})
-	for _, more := range []string{"delay", "loss", "duplicate", "reorder", "corrupt", "disk:lose-unsynced", "disk:torn", "disk:slow", "disk:eio", "disk:enospc", "clock:drift", memberFault} {
+	for _, more := range []string{"delay", "loss", "duplicate", "reorder", "corrupt", "disk:lose-unsynced", "disk:torn", "disk:slow", "disk:eio", "disk:enospc", "clock:drift", memberFault, flipFault} {
 		if rng.IntN(10) == 0 {
 			mix = append(mix, more)
 		}
 	}
+	if slices.Contains(mix, flipFault) && !slices.Contains(mix, "kill") {
+		mix = append(mix, "kill") // a node reads its disk when it starts
+	}
 	return strings.Join(mix, ",")
 }
 
-// memberFault is drawn for all systems, and dropped for those that cannot do it.
-const memberFault = "member"
+// Faults that are drawn for all runs, and dropped from those that cannot bear them.
+const (
+	memberFault = "member"
+	flipFault   = "disk:bitflip"
+)
 
-// dropDrawn takes out of the drawn faults what the system cannot do.
+// dropDrawn takes out of the drawn faults what the system cannot do, or what is
+// outside the failure model with so few nodes.
 func (p *planned) dropDrawn(a *asked) {
-	if a.given("nemesis") || a.bug != "" || p.system.Members != nil {
+	if a.given("nemesis") || a.bug != "" {
 		return
 	}
-	faults := strings.Split(a.nemesis, ",")
-	a.nemesis = strings.Join(slices.DeleteFunc(faults, func(f string) bool { return f == memberFault }), ",")
+	faults := slices.DeleteFunc(strings.Split(a.nemesis, ","), func(f string) bool {
+		return f == memberFault && p.system.Members == nil || f == flipFault && a.nodes < 3
+	})
+	a.nemesis = strings.Join(faults, ",")
+}
+
+// keepToModel lets bits flip on one node only, all through a simulated run, unless
+// disk.on says otherwise: more than one could be a quorum, once members have left,
+// and that is outside the failure model.
+func (p *planned) keepToModel() {
+	if p.record.On != onSim {
+		return
+	}
+	nodes := p.record.Nodes
+	for i := range p.plan.Steps {
+		if s := &p.plan.Steps[i]; s.Spec().String() == flipFault && s.Opts["on"] == "" {
+			s.Targets = []string{nodes[p.record.Seed%uint64(len(nodes))]}
+		}
+	}
 }
 
 func givesOption(a asked, name string) bool {

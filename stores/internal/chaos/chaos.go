@@ -5,6 +5,7 @@
 package chaos
 
 import (
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"math/rand/v2"
@@ -27,7 +28,7 @@ type Options struct {
 	Nodes int
 	Steps int // ticks with faults
 	// Boot makes a node from what its disk held.
-	Boot func(name string, names []string, seed uint64, records [][]byte) (replica.Replica, error)
+	Boot func(name string, names []string, seed uint64, records [][]byte, damage error) (replica.Replica, error)
 	// Check, if set, looks at a node after each of its steps.
 	Check func(name string, r replica.Replica) error
 	// Admin, if set, draws a request to the cluster now and then.
@@ -36,6 +37,11 @@ type Options struct {
 	Sessions bool // additions are exactly-once
 	Calm     bool // no faults
 	NoCrash  bool // all faults but crashes
+	// Flips lets bits of what n1's disk holds flip whenever that node crashes, synced
+	// or not.
+	Flips bool
+	// CrashAt lets n1 crash in its nth call that changes its disk; 0 in none.
+	CrashAt int
 }
 
 // Result is what a run showed.
@@ -43,6 +49,9 @@ type Result struct {
 	Broken []string // what must not happen, and did; at most a few
 	Served int      // requests that succeeded
 	Trace  uint32   // a checksum of every frame and reply, in order
+	// Damaged counts the starts of nodes whose disks had lost something, Calls the
+	// calls that changed n1's disk until the faults ended.
+	Damaged, Calls int
 }
 
 // World is a running simulation.
@@ -109,7 +118,12 @@ func New(o Options) (*World, error) {
 	for _, name := range w.names {
 		x := &Node{Name: name, fs: disk.NewMem()}
 		w.nodes[name] = x
-		if err := w.boot(x); err != nil {
+		if name == w.names[0] {
+			x.fs.CrashAt(o.CrashAt)
+		}
+		if err := w.boot(x); errors.Is(err, disk.ErrCrashed) {
+			w.crash(x)
+		} else if err != nil {
 			return nil, err
 		}
 	}
@@ -126,11 +140,15 @@ func Run(o Options) Result {
 		if !o.Calm {
 			w.fault()
 		}
+		if o.CrashAt > 0 && w.tick%50 == 0 {
+			w.Restart(w.names[0])
+		}
 		w.load()
 		if w.Step(); len(w.res.Broken) > 3 {
 			return w.res
 		}
 	}
+	w.res.Calls = w.nodes[w.names[0]].fs.Calls()
 	w.Heal()
 	w.final()
 	return w.res
@@ -153,26 +171,56 @@ func (w *World) boot(x *Node) error {
 	if err != nil {
 		return err
 	}
-	x.Replica, err = w.o.Boot(x.Name, w.names, w.rng.Uint64(), records)
+	x.Replica, err = w.o.Boot(x.Name, w.names, w.rng.Uint64(), records, log.Damage())
 	x.log, x.syncs, x.Down, x.busy, x.session = log, nil, false, 0, 0
+	if log.Damage() != nil {
+		w.res.Damaged++
+	}
 	return err
 }
 
 // Crash stops a node at once; unsynced writes may be lost or torn.
 func (w *World) Crash(name string) {
 	if x := w.nodes[name]; !x.Down {
-		x.fs.Crash(w.rng)
-		x.fs.Restart()
-		x.Down = true
+		w.crash(x)
 	}
+}
+
+func (w *World) crash(x *Node) {
+	x.fs.Crash(w.rng)
+	x.fs.Restart()
+	x.Down = true
+	if w.o.Flips && x.Name == w.names[0] {
+		w.flip(x)
+	}
+}
+
+// flip changes a few bits of the log or of its mark.
+func (w *World) flip(x *Node) {
+	names, _ := x.fs.List()
+	for range w.rng.IntN(3) {
+		name := names[w.rng.IntN(len(names))]
+		if data, err := x.fs.ReadFile(name); err == nil && len(data) > 0 {
+			_ = x.fs.Flip(name, w.rng.Int64N(int64(len(data)*8))) // there is such a bit
+		}
+	}
+}
+
+// failed tells whether a call to a node's disk failed; then the node has crashed, if
+// it was to.
+func (w *World) failed(x *Node, err error) bool {
+	if errors.Is(err, disk.ErrCrashed) {
+		w.crash(x)
+	} else if err != nil {
+		w.broken("%s: %v", x.Name, err)
+	}
+	return err != nil
 }
 
 // Restart boots a node that is down.
 func (w *World) Restart(name string) {
 	if x := w.nodes[name]; x.Down {
-		if err := w.boot(x); err != nil {
-			w.broken("%s doesn't start: %v", name, err)
-		}
+		w.failed(x, w.boot(x))
 	}
 }
 
@@ -230,11 +278,14 @@ func (w *World) Step() {
 			continue
 		}
 		for len(x.syncs) > 0 && x.syncs[0].at <= w.tick {
-			if err := x.log.Sync(); err != nil {
-				w.broken("%s: %v", name, err)
+			if w.failed(x, x.log.Sync()) {
+				break
 			}
 			x.Replica.Persisted(x.syncs[0].seq)
 			x.syncs = x.syncs[1:]
+		}
+		if x.Down {
+			continue
 		}
 		x.Replica.Tick(w.now())
 		w.flush(x)
@@ -260,14 +311,8 @@ func (w *World) flush(x *Node) {
 		w.broken("%s: %v", x.Name, out.Err)
 	}
 	for _, s := range out.Saves {
-		var err error
-		if s.Rewrite {
-			err = x.log.Rewrite(s.Records)
-		} else {
-			err = x.log.Append(s.Records)
-		}
-		if err != nil {
-			w.broken("%s: %v", x.Name, err)
+		if w.failed(x, x.log.Put(s.Records, s.Rewrite, s.Repaired)) {
+			return
 		}
 		x.syncs = append(x.syncs, pendingSync{w.tick + 1 + w.rng.IntN(3), s.Seq})
 	}
@@ -426,50 +471,4 @@ func (w *World) final() {
 	if seen < w.judge.added || seen > w.judge.most {
 		w.broken("the sum is %d; %d additions were acknowledged, %d may have happened", seen, w.judge.added, w.judge.most)
 	}
-}
-
-// judge keeps what must hold of the answers.
-type judge struct {
-	acked   int64 // the largest sum an addition returned
-	added   int64 // additions acknowledged
-	most    int64 // additions that may have happened
-	read    int64 // the last sum read
-	swapped int64 // the largest value a CAS reported
-	swaps   map[int64]bool
-	wrote   []string // keys whose write was acknowledged
-}
-
-func (j *judge) judge(q *request, r replica.Reply) string {
-	got, _ := strconv.ParseInt(string(r.Result.Value), 10, 64)
-	switch {
-	case r.Err != "":
-		if q.cmd.Op == kv.OpAdd && r.Definite {
-			j.most--
-		}
-	case q.cmd.Op == kv.OpWrite:
-		j.wrote = append(j.wrote, q.cmd.Key)
-	case q.cmd.Op == kv.OpRead && q.cmd.Key != "sum":
-		if r.Result.Value == nil {
-			return fmt.Sprintf("the acknowledged write of %s is lost", q.cmd.Key)
-		}
-	case q.cmd.Key == "sum" && got > j.most:
-		return fmt.Sprintf("the sum is %d after %d additions", got, j.most)
-	case q.cmd.Op == kv.OpAdd:
-		j.acked = max(j.acked, got)
-		j.added++
-	case q.cmd.Op == kv.OpRead:
-		j.read = got
-		if got < q.least {
-			return fmt.Sprintf("read %d, though %d was acknowledged before", got, q.least)
-		}
-	case q.cmd.Op == kv.OpCAS:
-		j.swapped = max(j.swapped, got)
-		if r.Result.OK {
-			if j.swaps[got] {
-				return fmt.Sprintf("two CAS to %d succeeded", got)
-			}
-			j.swaps[got] = true
-		}
-	}
-	return ""
 }

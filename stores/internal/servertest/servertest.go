@@ -218,9 +218,10 @@ func Restart(t *testing.T, serve Serve) {
 	}
 }
 
-// CorruptLog damages a synced record in the middle of a node's log: the node
-// refuses to start, naming the file, and doesn't cut anything.
-func CorruptLog(t *testing.T, serve Serve) {
+// DamagedLog damages a synced record in the middle of a node's log. With other nodes
+// it starts and fetches again what it lost; alone it refuses to start, and names the
+// file. Either way what was damaged is kept until all is there again.
+func DamagedLog(t *testing.T, serve Serve) {
 	t.Helper()
 	nodes := Cluster(t, serve)
 	for i := range 20 {
@@ -228,24 +229,63 @@ func CorruptLog(t *testing.T, serve Serve) {
 	}
 	victim := nodes[2]
 	victim.Stop(t)
-	logs, err := filepath.Glob(filepath.Join(victim.Data, "log-*"))
-	if err != nil || len(logs) != 1 {
-		t.Fatal(logs, err)
+	data := damage(t, victim.Data)
+
+	alone := victim.Addrs
+	alone.Peers, alone.Data = nil, t.TempDir()
+	if err := os.CopyFS(alone.Data, os.DirFS(victim.Data)); err != nil {
+		t.Fatal(err)
 	}
-	data, err := os.ReadFile(logs[0])
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := serve(ctx, alone); !errors.Is(err, wal.ErrCorrupt) || !strings.Contains(err.Error(), "damaged-") {
+		t.Errorf("alone, with a damaged log: %v", err)
+	}
+	if kept := read(t, alone.Data, "damaged-*"); !bytes.Equal(kept, data) {
+		t.Errorf("of %d damaged bytes %d are kept", len(data), len(kept))
+	}
+
+	victim.Start()
+	nodes[1].Stop(t) // the next majority needs the damaged node
+	nodes[1].Start()
+	if x := victim.Eventually(t, "read", Body{"key": "a"}); x["value"] != 19.0 {
+		t.Errorf("the damaged node reads %v", x)
+	}
+	nodes[0].Stop(t)
+	if x := victim.Eventually(t, "read", Body{"key": "a"}); x["value"] != 19.0 {
+		t.Errorf("without the node that took the writes: %v", x)
+	}
+	nodes[0].Start()
+	victim.Stop(t)
+	if left, _ := filepath.Glob(filepath.Join(victim.Data, "damaged-*")); len(left) > 0 {
+		t.Errorf("repaired, and %v is still there", left)
+	}
+	victim.Start()
+}
+
+// damage flips a bit in the middle of the log in a folder, and returns what is there
+// then.
+func damage(t *testing.T, dir string) []byte {
+	t.Helper()
+	data := read(t, dir, "log-*")
+	data[len(data)/2] ^= 0x10
+	logs, _ := filepath.Glob(filepath.Join(dir, "log-*"))
+	if err := os.WriteFile(logs[0], data, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+// read is the one file that fits a pattern.
+func read(t *testing.T, dir, pattern string) []byte {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(dir, pattern))
+	if err != nil || len(names) != 1 {
+		t.Fatal(names, err)
+	}
+	data, err := os.ReadFile(names[0])
 	if err != nil {
 		t.Fatal(err)
 	}
-	data[len(data)/2] ^= 0x10
-	if err = os.WriteFile(logs[0], data, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	err = serve(t.Context(), victim.Addrs)
-	if !errors.Is(err, wal.ErrCorrupt) || !strings.Contains(err.Error(), filepath.Base(logs[0])) {
-		t.Errorf("with a damaged log: %v", err)
-	}
-	if now, _ := os.ReadFile(logs[0]); !bytes.Equal(now, data) {
-		t.Error("the damaged log was changed")
-	}
-	nodes[0].Eventually(t, "write", Body{"key": "a", "value": 99}) // two of three go on
+	return data
 }

@@ -56,6 +56,8 @@ func Serve(ctx context.Context, cfg Config) error {
 	return node.Serve(ctx, node.Config{
 		Name: cfg.Name, Listen: cfg.Listen, PeerListen: cfg.PeerListen, Peers: cfg.Peers,
 		Data: cfg.Data, Tick: cfg.Tick, Reads: reads, Log: cfg.Log, Started: cfg.Started,
-		New: func(records [][]byte) (replica.Replica, error) { return paxos.NewReplica(pc, records) },
+		New: func(records [][]byte, damage error) (replica.Replica, error) {
+			return paxos.NewReplica(pc, records, damage)
+		},
 	})
 }

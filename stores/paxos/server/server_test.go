@@ -33,7 +33,7 @@ func TestKill(t *testing.T) {
 	servertest.Kill(t)
 }
 
-func TestCorruptLog(t *testing.T) { servertest.CorruptLog(t, serve) }
+func TestDamagedLog(t *testing.T) { servertest.DamagedLog(t, serve) }
 
 func TestUnknownBug(t *testing.T) {
 	if Serve(t.Context(), Config{Name: "n1", Data: t.TempDir(), Bug: "nonsense"}) == nil {
