@@ -158,7 +158,9 @@ func (r *run) record(ctx context.Context) (err error) {
 	r.recorder = history.NewRecorder(file, clock)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	r.tee(cancel)
+	mainCtx, endMain := context.WithCancel(ctx)
+	defer endMain()
+	r.tee(endMain)
 	r.source = newSource(generator.TimeLimit(r.Time, generator.Rate(r.Rate, r.Workload.Main)), r.rng)
 	stopFlushing := r.flush(ctx, cancel)
 	defer func() {
@@ -167,7 +169,7 @@ func (r *run) record(ctx context.Context) (err error) {
 		err = errors.Join(err, r.recorder.Close(), file.Sync())
 	}()
 	r.startWorkers()
-	return r.phases(ctx, clock)
+	return r.phases(ctx, mainCtx, clock)
 }
 
 // tee keeps the events where there is no folder, and lets Stream see each; it ends
@@ -208,11 +210,12 @@ func (r *run) flush(ctx context.Context, cancel func()) (stop func()) {
 	return func() { end(); wait() }
 }
 
-// phases performs workload and nemesis together, then the final phase.
-func (r *run) phases(ctx context.Context, clock func() time.Duration) error {
+// phases performs workload and nemesis together, until mainCtx is done, and then
+// the final phase.
+func (r *run) phases(ctx, mainCtx context.Context, clock func() time.Duration) error {
 	r.enter("run")
-	waitNemesis, nemesisErr := r.startNemesis(ctx)
-	r.work(ctx, clock)
+	waitNemesis, nemesisErr := r.startNemesis(mainCtx)
+	r.work(mainCtx, clock)
 	waitNemesis()
 	if err := *nemesisErr; err != nil {
 		r.problems.add("the nemesis failed: " + err.Error())

@@ -144,7 +144,8 @@ const stallPoll = 20 * time.Millisecond
 func (s *stall) context(run context.Context, rt cluster.Runtime, limit time.Duration) (context.Context, context.CancelFunc) {
 	ctx, cancel := rt.WithTimeout(run, limit)
 	cancels := []context.CancelFunc{cancel}
-	ctx = workloads.WithStall(ctx, func(ctx context.Context) context.Context {
+	run = workloads.WithSleep(run, rt.Sleep)
+	ctx = workloads.WithStall(workloads.WithSleep(ctx, rt.Sleep), func(ctx context.Context) context.Context {
 		leave := s.enter()
 		if leave == nil {
 			return ctx

@@ -1,8 +1,29 @@
 package workloads
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
-type stallKey struct{}
+type (
+	stallKey struct{}
+	sleepKey struct{}
+)
+
+// WithSleep gives Sleep its meaning for the operations performed under ctx.
+func WithSleep(ctx context.Context, sleep func(context.Context, time.Duration) error) context.Context {
+	return context.WithValue(ctx, sleepKey{}, sleep)
+}
+
+// Sleep waits within an operation, by the clock of the world that it is performed
+// in; it returns early with ctx' error when ctx is done. Where ctx belongs to no
+// world no time passes.
+func Sleep(ctx context.Context, d time.Duration) error {
+	if sleep, ok := ctx.Value(sleepKey{}).(func(context.Context, time.Duration) error); ok {
+		return sleep(ctx, d)
+	}
+	return ctx.Err()
+}
 
 // WithStall gives Stall its meaning for the operations performed under ctx.
 func WithStall(ctx context.Context, stall func(context.Context) context.Context) context.Context {

@@ -218,7 +218,7 @@ func (p *parsed) values(vals []any) {
 		one = vals[0]
 	}
 	switch p.op.F {
-	case "read", "get", "dequeue":
+	case "read", "load", "get", "dequeue":
 		p.done.Value = one
 		if _, list := one.([]any); list || p.op.F == "read" && len(vals) > 1 {
 			p.done.Value = vals

@@ -108,6 +108,17 @@ func System() clients.System {
 	}
 }
 
+// CacheOptions are those of a Redis that is a cache before another store.
+func CacheOptions() []options.Option {
+	own := slices.DeleteFunc(System().Options, func(o options.Option) bool { return !slices.Contains([]string{"mode", "fsync", "down-after"}, o.Name) })
+	own[0].Default, own[0].Values = single, []string{single, sentinel}
+	own[0].Doc = "how the caches belong together: one alone, or replicas with sentinels"
+	return own
+}
+
+// Single says whether there is only one server with these options.
+func Single(o options.Values) bool { return o.String("mode") == single }
+
 func nodes(o options.Values) (least, most int) {
 	switch o.String("mode") {
 	case single:

@@ -4,6 +4,7 @@ package all
 import (
 	"github.com/faultline-dev/faultline/workloads"
 	"github.com/faultline-dev/faultline/workloads/cache"
+	"github.com/faultline-dev/faultline/workloads/cacheaside"
 	"github.com/faultline-dev/faultline/workloads/counter"
 	"github.com/faultline-dev/faultline/workloads/lock"
 	"github.com/faultline-dev/faultline/workloads/queue"
@@ -17,6 +18,7 @@ func All() []workloads.Workload {
 		register.Workload(),
 		lock.Workload(),
 		cache.Workload(),
+		cacheaside.Workload(),
 		set.Workload(),
 		counter.Workload(),
 		queue.Workload(),

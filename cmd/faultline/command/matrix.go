@@ -9,7 +9,6 @@ import (
 	"text/tabwriter"
 
 	"github.com/faultline-dev/faultline/clients"
-	"github.com/faultline-dev/faultline/options"
 	"github.com/faultline-dev/faultline/workloads"
 )
 
@@ -40,12 +39,15 @@ func (env *Env) matrix() []cell {
 	return cells
 }
 
-// modes are the combinations of the options that make one: mode, and recipe for
-// locks or reads for what is read.
+// modes are the combinations of the options that make one: the system's mode, and
+// its recipe for locks or its reads for what is read; the workload's strategy.
 func modes(s clients.System, w workloads.Workload) []map[string]string {
 	all := []map[string]string{{}}
-	for _, o := range s.Options {
-		if o.Name != "mode" && (o.Name != "recipe" || w.Name != "lock") && (o.Name != "reads" || w.Name == "lock" || w.Name == "queue") {
+	for _, o := range slices.Concat(s.Options, w.Options) {
+		switch {
+		case o.Name == "mode", o.Name == "strategy", o.Name == "recipe" && w.Name == "lock":
+		case o.Name == "reads" && !slices.Contains([]string{"lock", "queue", "cache-aside"}, w.Name):
+		default:
 			continue
 		}
 		var more []map[string]string
@@ -82,10 +84,7 @@ func judgeCell(s clients.System, w workloads.Workload, mode map[string]string) c
 
 // prepare says why the cell cannot run, or finds out with how many nodes.
 func (c *cell) prepare(s clients.System, w workloads.Workload) error {
-	values, err := options.Resolve(s.Options, c.Options)
-	if err != nil {
-		return err
-	}
+	values, own := subset(s.Options, c.Options), subset(w.Options, c.Options)
 	if s.Check != nil {
 		if err := s.Check(values); err != nil {
 			return err
@@ -95,15 +94,11 @@ func (c *cell) prepare(s clients.System, w workloads.Workload) error {
 		least, most := s.Nodes(values)
 		c.Nodes = min(max(c.Nodes, least), most)
 	}
-	own, err := options.Resolve(w.Options, nil)
-	if err != nil {
-		return err
-	}
 	p := workloads.Params{Options: own, System: values, Keys: 1, Concurrency: 1, Nodes: []string{"n1"}}
 	if s.Methods != nil {
 		p.Opened = s.Methods()
 	}
-	_, err = w.New(p)
+	_, err := w.New(p)
 	return err
 }
 
@@ -112,7 +107,7 @@ func expected(mode map[string]string) string {
 	if mode["recipe"] == "naive" {
 		return "double-hold"
 	}
-	if slices.Contains([]string{"local", "serializable", "replica"}, mode["reads"]) {
+	if slices.Contains([]string{"local", "serializable", "replica"}, mode["reads"]) || slices.Contains([]string{"write-through", "invalidate"}, mode["strategy"]) {
 		return "any"
 	}
 	return "valid"
