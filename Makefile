@@ -2,6 +2,7 @@
 GO      ?= go
 # how long a resumable target goes on before it leaves the rest for the next time
 PIECE   ?= 3h
+CELLS   ?= all
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 COMMIT  ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 PKG     := github.com/faultline-dev/faultline/cmd/faultline/command
@@ -51,9 +52,9 @@ sim: ## 500 seeds of each correct store, and every bug of the catalogues once
 	for s in raft paxos; do $(GO) run ./cmd/faultline run --on sim --system $$s --seeds 1..500 --quiet || exit 1; done
 	$(GO) test -run 'TestBugs|TestSameSeed|TestShrink' ./cmd/faultline/command
 
-conformance: build ## every cell of the matrix in containers, for 5 s without faults
-	bin/faultline list matrix --suite > bin/conformance.yaml
-	bin/faultline suite bin/conformance.yaml
+conformance: build ## every cell of the matrix in containers, for 5 s without faults; CELLS=one: one of each system and workload
+	bin/faultline list matrix --suite $(CELLS) > bin/conformance-$(CELLS).yaml
+	timeout $(PIECE) bin/faultline suite bin/conformance-$(CELLS).yaml --keep-clusters --resume --runs bin/conformance
 
 known-results: build ## published results on real stores, found again, 5 runs each; goes on where it was interrupted and writes docs/results.md
 	timeout $(PIECE) bin/faultline suite known-results --resume --runs bin/known-results --figures docs/results.md

@@ -18,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -242,6 +243,12 @@ func (c *Cluster) make(ctx context.Context) error {
 		c.nodes = append(c.nodes, p.node)
 	}
 	return c.diedAtOnce(ctx)
+}
+
+// Same says whether two clusters that were prepared are made of the same.
+func (c *Cluster) Same(other *Cluster) bool {
+	return c.cfg.Disks == other.cfg.Disks && slices.Equal(c.cfg.Nodes, other.cfg.Nodes) &&
+		slices.Equal(c.cfg.Ports, other.cfg.Ports) && reflect.DeepEqual(c.specs, other.specs)
 }
 
 // askForPods asks the system for its containers, before anything is made.

@@ -43,12 +43,12 @@ func newListCmd(env *Env) *cobra.Command {
 	add("checkers", "who judges", func() error { return printEntries(env.Stdout, asJSON, checkerEntries()) })
 	add("models", "what histories are judged by: --model of check", func() error { return printEntries(env.Stdout, asJSON, modelEntries()) })
 	add("bugs", "what the bundled stores can be told to do wrong", func() error { return env.printBugs(asJSON) })
-	var asSuite bool
+	var asSuite string
 	matrix := &cobra.Command{
 		Use: "matrix", Short: "which system does which workload in which mode, and why not", Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error { return env.printMatrix(asJSON, asSuite) },
 	}
-	matrix.Flags().BoolVar(&asSuite, "suite", false, "print a suite of all that run, without faults, for faultline suite")
+	matrix.Flags().StringVar(&asSuite, "suite", "", "print a suite of those that run, without faults, for faultline suite: all, or one of each system and workload")
 	list.AddCommand(matrix)
 	return list
 }

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"maps"
@@ -9,6 +10,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/faultline-dev/faultline/clients"
+	"github.com/faultline-dev/faultline/internal/exit"
 	"github.com/faultline-dev/faultline/workloads"
 )
 
@@ -121,11 +123,15 @@ func opts(mode map[string]string) []string {
 	return words
 }
 
-func (env *Env) printMatrix(asJSON, asSuite bool) error {
+func (env *Env) printMatrix(asJSON bool, asSuite string) error {
 	cells := env.matrix()
 	switch {
-	case asSuite:
+	case asSuite == suiteOfOne:
+		return printSuite(env.Stdout, oneEach(cells))
+	case asSuite == suiteOfAll:
 		return printSuite(env.Stdout, cells)
+	case asSuite != "":
+		return exit.Usagef("--suite %s: expected %s or %s", asSuite, suiteOfAll, suiteOfOne)
 	case asJSON:
 		return printJSON(env.Stdout, cells)
 	}
@@ -136,8 +142,37 @@ func (env *Env) printMatrix(asJSON, asSuite bool) error {
 	return tw.Flush()
 }
 
+// What --suite writes: every cell, or one of each system and workload.
+const (
+	suiteOfAll = "all"
+	suiteOfOne = "one"
+)
+
+// oneEach leaves one cell that runs of each system and workload: the first that must
+// be valid, or the first.
+func oneEach(cells []cell) []cell {
+	at := map[[2]string]int{}
+	var out []cell
+	for _, c := range cells {
+		i, has := at[[2]string{c.System, c.Workload}]
+		switch {
+		case !c.Runs:
+		case !has:
+			at[[2]string{c.System, c.Workload}] = len(out)
+			out = append(out, c)
+		case out[i].Expect != "valid" && c.Expect == "valid":
+			out[i] = c
+		}
+	}
+	return out
+}
+
 // printSuite writes a suite of every cell that runs, for 5 s and without faults.
+// Those that can share a cluster follow each other.
 func printSuite(w io.Writer, cells []cell) error {
+	slices.SortStableFunc(cells, func(a, b cell) int {
+		return cmp.Or(cmp.Compare(a.System, b.System), cmp.Compare(a.Options["mode"], b.Options["mode"]))
+	})
 	var text strings.Builder
 	text.WriteString("name: conformance\ndescription: Every cell of the matrix, without faults.\ndefaults:\n  on: docker\n  nemesis: none\n  time: 5s\n  keys: 3\n  rate: 200\nruns:\n")
 	for _, c := range cells {

@@ -3,21 +3,15 @@ package command
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/faultline-dev/faultline"
 	"github.com/faultline-dev/faultline/checker"
-	"github.com/faultline-dev/faultline/clients"
-	"github.com/faultline-dev/faultline/cluster"
-	"github.com/faultline-dev/faultline/docker"
 	"github.com/faultline-dev/faultline/internal/exit"
 	"github.com/faultline-dev/faultline/reports"
-	"github.com/faultline-dev/faultline/workloads/register"
 )
 
 // A series runs a range of seeds against real nodes, one after the other, each
@@ -26,15 +20,14 @@ import (
 
 // series is one of them.
 type series struct {
-	env  *Env
-	a    asked
-	kept *keptNodes // nil unless nodes are kept
+	env *Env
+	a   asked
+	keeper
 
 	start  time.Time
 	runs   int
 	failed []seriesRun
 	whole  int // runs that healed and left whole nodes
-	made   int // clusters
 	slow   time.Duration
 }
 
@@ -82,7 +75,7 @@ func (s *series) one(ctx context.Context, seed uint64) (over bool, err error) {
 		return true, err
 	}
 	if p.reuse {
-		if err := s.keep(ctx, p); err != nil {
+		if err := s.lend(ctx, p); err != nil {
 			return true, err
 		}
 	}
@@ -152,35 +145,6 @@ func firstOf(a, b string) string {
 	return b
 }
 
-// keep gives a run the nodes that are kept, or makes them keep those that it makes.
-func (s *series) keep(ctx context.Context, p *planned) error {
-	if s.kept == nil {
-		c, err := p.containers(ctx)
-		if err != nil {
-			return err
-		}
-		d, ok := c.(*docker.Cluster)
-		if !ok {
-			return exit.Brokenf("reuse: %T cannot be kept", c)
-		}
-		s.kept = &keptNodes{Cluster: d}
-		s.made++
-	}
-	s.kept.next(p)
-	p.kept = s.kept
-	return nil
-}
-
-// drop takes down what is kept.
-func (s *series) drop(ctx context.Context) error {
-	if s.kept == nil {
-		return nil
-	}
-	err := s.kept.Cluster.Down(ctx)
-	s.kept = nil
-	return err
-}
-
 // report prints the outcome and sets the exit code: a run that did not leave whole
 // nodes behind is one that could not be tested.
 func (s *series) report() error {
@@ -236,150 +200,4 @@ func (s *series) printJSON() error {
 		}
 	}
 	return json.NewEncoder(s.env.Stdout).Encode(out)
-}
-
-// keptNodes are containers that outlive a run. Down proves that the run left nothing
-// behind and that every node serves, and leaves them.
-type keptNodes struct {
-	*docker.Cluster
-	up     bool
-	runs   int
-	system clients.System
-	opts   map[string]string
-	settle time.Time     // when the run's faults were over
-	served time.Duration // how long after it every node had served
-}
-
-// next prepares for another run, whose keys are others than those of the last.
-func (k *keptNodes) next(p *planned) {
-	k.runs++
-	k.settle, k.served = time.Time{}, 0
-	if k.up {
-		p.system.Init = nil // they are joined
-	}
-	k.system, k.opts = p.system, p.sysOpts
-	k.Since(time.Now())
-}
-
-// keyPrefix tells the keys of one run from those of another on the same nodes.
-func (k *keptNodes) keyPrefix() string { return fmt.Sprintf("r%d-", k.runs) }
-
-// Up makes the nodes where they are not there yet.
-func (k *keptNodes) Up(ctx context.Context) error {
-	if k.up {
-		return nil
-	}
-	err := k.Cluster.Up(ctx)
-	k.up = err == nil
-	return err
-}
-
-// watch notes when the faults were over.
-func (k *keptNodes) watch(s faultline.Snapshot) {
-	if s.Stage == "settle" && k.settle.IsZero() {
-		k.settle = time.Now()
-	}
-}
-
-// serveLimit is how long after the last heal every node must have served.
-const serveLimit = 30 * time.Second
-
-// Down proves that the nodes are whole.
-func (k *keptNodes) Down(ctx context.Context) error {
-	if !k.up || k.settle.IsZero() {
-		return nil // the run came to nothing: the series drops the nodes
-	}
-	ctx, cancel := context.WithDeadline(ctx, k.settle.Add(serveLimit))
-	defer cancel()
-	for _, n := range k.Nodes() {
-		if err := k.serves(ctx, n); err != nil {
-			return fmt.Errorf("%s does not serve %v after the last heal: %w", n.Name, serveLimit, err)
-		}
-	}
-	k.served = time.Since(k.settle)
-	return k.nothingLeft(ctx)
-}
-
-// serves writes to a node and reads from it, until both succeed.
-func (k *keptNodes) serves(ctx context.Context, n cluster.Node) error {
-	for {
-		err := k.serveOnce(ctx, n)
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return err
-		case <-time.After(50 * time.Millisecond):
-		}
-	}
-}
-
-func (k *keptNodes) serveOnce(ctx context.Context, n cluster.Node) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
-	defer cancel()
-	to := clients.Target{Node: n, Cluster: k.Cluster, Options: k.opts, Timeout: time.Second}
-	c, err := k.system.Open(ctx, to)
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	store, ok := c.(register.Store)
-	if !ok {
-		return k.system.Ready(ctx, to)
-	}
-	key := k.keyPrefix() + "served"
-	if _, err = store.Write(ctx, key, 1); err == nil {
-		_, err = store.Read(ctx, key)
-	}
-	return err
-}
-
-// nothingLeft looks whether all processes run and all links are open.
-func (k *keptNodes) nothingLeft(ctx context.Context) error {
-	var links []cluster.Link
-	for _, a := range k.Nodes() {
-		s, err := k.State(ctx, a.Name)
-		if err == nil && s != cluster.Running {
-			err = fmt.Errorf("%s was left %s", a.Name, s)
-		}
-		if err != nil {
-			return err
-		}
-		links = append(links, cluster.Link{From: a.Name, To: cluster.Clients}, cluster.Link{From: cluster.Clients, To: a.Name})
-		for _, b := range k.Nodes() {
-			if a.Name != b.Name {
-				links = append(links, cluster.Link{From: a.Name, To: b.Name})
-			}
-		}
-	}
-	return errors.Join(k.allOpen(ctx, links), k.noRules(ctx))
-}
-
-// reachTries is how often closed links are looked at: on a busy machine a datagram
-// can be late.
-const reachTries = 5
-
-func (k *keptNodes) allOpen(ctx context.Context, links []cluster.Link) error {
-	var closed []cluster.Link
-	for range reachTries {
-		open, err := k.Reach(ctx, links)
-		if err != nil {
-			return err
-		}
-		closed = slices.DeleteFunc(slices.Clone(links), func(l cluster.Link) bool { return open[l] })
-		if len(closed) == 0 {
-			return nil
-		}
-	}
-	return fmt.Errorf("links were left closed: %v", closed)
-}
-
-// noRules asks the agents what they still hold.
-func (k *keptNodes) noRules(ctx context.Context) error {
-	held, err := k.Held(ctx)
-	if err == nil && len(held) > 0 {
-		err = fmt.Errorf("cuts and shapes were left: %s", strings.Join(held, ", "))
-	}
-	return err
 }

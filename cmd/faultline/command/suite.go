@@ -24,7 +24,7 @@ import (
 type suiteFlags struct {
 	shard, junit, markdown, figures, runs, seed string
 	json, quiet, failFast, resume               bool
-	annotations, dry                            bool
+	annotations, dry, keep                      bool
 	parallel                                    int
 
 	part, of int
@@ -66,6 +66,7 @@ tested, 2 an unexpected unknown, 254 bad input; then nothing was run.`,
 	c.Flags().BoolVar(&f.failFast, "fail-fast", false, "start no further run once a case has failed")
 	c.Flags().BoolVar(&f.resume, "resume", false, "go on with the newest execution of the same suite that was interrupted")
 	c.Flags().BoolVar(&f.dry, "dry-run", false, "check the suites and list what they would run")
+	c.Flags().BoolVar(&f.keep, "keep-clusters", false, "leave a cluster of containers up for the next run without faults that wants the same one")
 	c.Flags().IntVar(&f.parallel, "parallel", 1, "tests that run at the same time")
 	return c
 }
@@ -80,6 +81,9 @@ func (f *suiteFlags) parse() error {
 	}
 	if f.parallel < 1 || f.parallel > 256 {
 		return exit.Usagef("--parallel %d: expected 1 to 256", f.parallel)
+	}
+	if f.keep && f.parallel > 1 {
+		return exit.Usagef("--keep-clusters: a cluster serves one run at a time; leave --parallel %d away", f.parallel)
 	}
 	var err error
 	f.base, err = parseSeed(f.seed)
@@ -205,10 +209,15 @@ func runSuite(ctx context.Context, env *Env, f *suiteFlags, s suites.Suite) (m s
 	}
 	view, stop := watchSuite(env, loud, s, begun)
 	var failed error
+	var k *keeper
+	if f.keep {
+		k = &keeper{}
+		defer func() { err = errors.Join(err, k.drop(context.WithoutCancel(ctx))) }()
+	}
 	outcomes := suites.Execute(ctx, s, suites.Options{
 		Seed: j.Seed, Parallel: f.parallel, FailFast: f.failFast, Done: j.Done, Now: time.Now,
 		Run: func(ctx context.Context, args []string) (reports.Results, string, error) {
-			return runCase(ctx, env, f.runs, args)
+			return runCase(ctx, env, f.runs, args, k)
 		},
 		Update: func(o suites.Outcome) {
 			failed = errors.Join(failed, j.Add(o))
@@ -269,13 +278,22 @@ func (f *suiteFlags) journal(env *Env, s suites.Suite, seed uint64, now time.Tim
 	return suites.NewJournal(f.runs, s, seed, now)
 }
 
-// runCase runs one test of a suite.
-func runCase(ctx context.Context, env *Env, runs string, args []string) (reports.Results, string, error) {
+// runCase runs one test of a suite, on nodes that are kept if k says so and it has no
+// faults; after one that came to nothing they are not.
+func runCase(ctx context.Context, env *Env, runs string, args []string, k *keeper) (reports.Results, string, error) {
 	p, err := prepareArgs(env, runs, args)
 	if err != nil {
 		return reports.Results{}, "", err
 	}
+	if k != nil && p.record.On == onDocker && len(p.plan.Steps) == 0 {
+		if err := k.lend(ctx, p); err != nil {
+			return reports.Results{}, "", err
+		}
+	}
 	res, folder, err := p.run(ctx, func(faultline.Snapshot) {})
+	if k != nil && problemOf(res, err) != "" {
+		err = errors.Join(err, k.drop(context.WithoutCancel(ctx)))
+	}
 	if folder == nil {
 		return res, "", err
 	}
