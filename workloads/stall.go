@@ -2,6 +2,7 @@ package workloads
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
@@ -17,13 +18,15 @@ func WithSleep(ctx context.Context, sleep func(context.Context, time.Duration) e
 
 // Sleep waits within an operation, by the clock of the world that it is performed
 // in; it returns early with ctx' error when ctx is done. Where ctx belongs to no
-// world no time passes.
+// world there is nothing to wait for, which is an error too.
 func Sleep(ctx context.Context, d time.Duration) error {
 	if sleep, ok := ctx.Value(sleepKey{}).(func(context.Context, time.Duration) error); ok {
 		return sleep(ctx, d)
 	}
-	return ctx.Err()
+	return errNoClock
 }
+
+var errNoClock = errors.New("workloads: no clock to wait by")
 
 // WithStall gives Stall its meaning for the operations performed under ctx.
 func WithStall(ctx context.Context, stall func(context.Context) context.Context) context.Context {

@@ -2,7 +2,10 @@ package bundled
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 
 	"github.com/faultline-dev/faultline/history"
 )
@@ -25,6 +28,63 @@ func (c *Client) HasElement(ctx context.Context, key string, element any) (histo
 	r, err := c.Read(ctx, elementKey(key, element))
 	r.Value, r.Version = r.Value != nil, 0
 	return r, err
+}
+
+// A queue is a register with its elements in order, separated by blanks: one read,
+// and one compare-and-set on what was read.
+
+// Enqueue adds an element to the end of a queue.
+func (c *Client) Enqueue(ctx context.Context, key string, e any) (history.Reply, error) {
+	all, err := c.queued(ctx, key)
+	if err != nil {
+		return history.Reply{}, err
+	}
+	return c.requeue(ctx, key, all, append(strings.Fields(all.text), fmt.Sprint(e)))
+}
+
+// Dequeue takes the first element of a queue.
+func (c *Client) Dequeue(ctx context.Context, key string) (history.Reply, error) {
+	all, err := c.queued(ctx, key)
+	elements := strings.Fields(all.text)
+	if err != nil || len(elements) == 0 {
+		return history.Reply{}, err
+	}
+	first, err := strconv.ParseInt(elements[0], 10, 64)
+	if err != nil {
+		return history.Reply{}, history.Definite(fmt.Errorf("a queue holds %q, which nobody enqueued: %w", elements[0], err))
+	}
+	r, err := c.requeue(ctx, key, all, elements[1:])
+	r.Value = first
+	return r, err
+}
+
+// queue is what a queue's register holds.
+type queue struct {
+	text string
+	held any // nil before the first element
+}
+
+// queued reads a queue. It has no effect, whatever becomes of it.
+func (c *Client) queued(ctx context.Context, key string) (queue, error) {
+	a, err := c.do(ctx, "read", request{Key: key, Reads: "linearizable"})
+	if err != nil {
+		return queue{}, history.Definite(fmt.Errorf("nothing was changed: %w", err))
+	}
+	text, _ := a.Value.any.(string)
+	return queue{text, a.Value.any}, nil
+}
+
+// errRaced says that somebody else was there between a read and the compare-and-set
+// that relied on it.
+var errRaced = errors.New("somebody else came in between")
+
+// requeue replaces what a queue held.
+func (c *Client) requeue(ctx context.Context, key string, old queue, elements []string) (history.Reply, error) {
+	r, err := c.CAS(ctx, key, old.held, strings.Join(elements, " "))
+	if r.Observed != nil {
+		err = history.Definite(errRaced)
+	}
+	return history.Reply{Version: r.Version}, err
 }
 
 // Increment adds n to a counter.

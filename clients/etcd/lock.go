@@ -112,6 +112,38 @@ var (
 
 // Acquire tries to take the lock.
 func (c *Client) Acquire(ctx context.Context, key, owner string, ttl time.Duration) (history.Reply, error) {
+	return c.acquire(ctx, key, owner, ttl, (*concurrency.Mutex).TryLock)
+}
+
+// AcquireWait queues for the lock, and leaves the queue in time to say so.
+func (c *Client) AcquireWait(ctx context.Context, key, owner string, ttl time.Duration) (history.Reply, error) {
+	return c.acquire(ctx, key, owner, ttl, c.queue)
+}
+
+// queue waits for m in its queue until a quarter of the time that ctx has is left. It
+// outlasts ctx where the driver does not manage to leave the queue by then.
+func (c *Client) queue(m *concurrency.Mutex, ctx context.Context) error { //nolint:revive // as a method of the driver's
+	limit := c.limit
+	if deadline, ok := ctx.Deadline(); ok {
+		limit = time.Until(deadline)
+	}
+	waiting, cancel := context.WithTimeout(ctx, limit*3/4)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- m.Lock(waiting) }() // ends with the driver at the latest
+	select {
+	case err := <-done:
+		if waiting.Err() != nil && err != nil && !queued(m) {
+			return concurrency.ErrLocked
+		}
+		return err
+	case <-ctx.Done():
+		return history.SessionLost(ctx.Err())
+	}
+}
+
+// acquire takes the lock in the given way.
+func (c *Client) acquire(ctx context.Context, key, owner string, ttl time.Duration, lock func(*concurrency.Mutex, context.Context) error) (history.Reply, error) {
 	session, err := c.session(ctx, ttl)
 	if err != nil {
 		return history.Reply{}, err
@@ -120,7 +152,7 @@ func (c *Client) Acquire(ctx context.Context, key, owner string, ttl time.Durati
 		return history.Reply{}, history.SessionLost(history.Definite(errOver))
 	}
 	m := concurrency.NewMutex(session, key+"~lock")
-	err = c.do(ctx, true, func(ctx context.Context) error { return m.TryLock(ctx) })
+	err = c.do(ctx, true, func(ctx context.Context) error { return lock(m, ctx) })
 	switch {
 	case errors.Is(err, concurrency.ErrLocked):
 		return history.Reply{}, history.Definite(errHeld)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -65,15 +64,29 @@ func everybody() []zk.ACL { return zk.WorldACL(zk.PermAll) }
 
 // Acquire tries to take the lock.
 func (c *Client) Acquire(ctx context.Context, key, owner string, _ time.Duration) (history.Reply, error) {
+	return c.acquire(ctx, key, owner, time.Time{})
+}
+
+// AcquireWait queues for the lock, and gives up in time to say so.
+func (c *Client) AcquireWait(ctx context.Context, key, owner string, _ time.Duration) (history.Reply, error) {
+	limit := c.limit
+	if deadline, ok := ctx.Deadline(); ok {
+		limit = time.Until(deadline)
+	}
+	return c.acquire(ctx, key, owner, time.Now().Add(limit*3/4))
+}
+
+// acquire takes the lock, and waits for it until then.
+func (c *Client) acquire(ctx context.Context, key, owner string, until time.Time) (history.Reply, error) {
 	token := int64(0)
 	err := c.do(ctx, func() (err error) {
 		switch c.recipe {
 		case sequential:
-			token, err = c.queue(key)
+			token, err = c.queue(key, until)
 		case naive:
 			_, _ = c.driver.Create(lockPath(key), []byte(owner), zk.FlagEphemeral, everybody())
 		default:
-			_, err = c.driver.Create(lockPath(key), []byte(owner), zk.FlagEphemeral, everybody())
+			err = c.create(key, owner, until)
 		}
 		return err
 	})
@@ -90,9 +103,43 @@ func (c *Client) Acquire(ctx context.Context, key, owner string, _ time.Duration
 	return history.Reply{Value: v}, nil
 }
 
-// queue creates a numbered node, and removes it again if it is not the lowest. The
-// token is the number of the transaction that created it.
-func (c *Client) queue(key string) (token int64, err error) {
+// create creates the node that only one can create, as soon as it is gone.
+func (c *Client) create(key, owner string, until time.Time) error {
+	for {
+		_, err := c.driver.Create(lockPath(key), []byte(owner), zk.FlagEphemeral, everybody())
+		if !errors.Is(err, zk.ErrNodeExists) {
+			return err
+		}
+		if gone, e := c.gone(lockPath(key), until); !gone {
+			return errors.Join(err, e)
+		}
+	}
+}
+
+// gone waits until a node is gone; false if it is still there then. Its error is no
+// refusal of anything.
+func (c *Client) gone(node string, until time.Time) (bool, error) {
+	if time.Until(until) <= 0 {
+		return false, nil
+	}
+	there, _, changed, err := c.driver.ExistsW(node)
+	if err != nil || !there {
+		return err == nil, err
+	}
+	timer := time.NewTimer(time.Until(until))
+	defer timer.Stop()
+	select {
+	case e := <-changed:
+		return e.Err == nil, e.Err
+	case <-timer.C:
+		return false, nil
+	}
+}
+
+// queue creates a numbered node, waits until it is the lowest, each time for the one
+// before it, and removes it again if it is not by then. The token is the number of the
+// transaction that created it.
+func (c *Client) queue(key string, until time.Time) (token int64, err error) {
 	parent := lockPath(key)
 	if _, err := c.driver.Create(parent, nil, 0, everybody()); err != nil && !errors.Is(err, zk.ErrNodeExists) {
 		return 0, err
@@ -102,20 +149,47 @@ func (c *Client) queue(key string) (token int64, err error) {
 		return 0, err
 	}
 	name := mine[strings.LastIndexByte(mine, '/')+1:]
-	all, _, err := c.driver.Children(parent)
-	if err != nil {
-		return 0, unknown(err)
-	}
-	if slices.Min(append(all, name)) == name {
-		if n, err := strconv.ParseInt(strings.TrimPrefix(name, prefix), 10, 64); err == nil {
-			return n + 1, nil
+	for {
+		before, err := c.before(parent, name)
+		if err != nil {
+			return 0, unknown(err)
 		}
-		return 0, nil
+		if before == "" {
+			break
+		}
+		gone, err := c.gone(parent+"/"+before, until)
+		if err != nil {
+			return 0, unknown(err)
+		}
+		if !gone {
+			return 0, c.leave(mine)
+		}
 	}
+	n, err := strconv.ParseInt(strings.TrimPrefix(name, prefix), 10, 64)
+	if err != nil {
+		return 0, nil //nolint:nilerr // a lock without a token
+	}
+	return n + 1, nil
+}
+
+// before is the node in front of ours in the queue, "" for none.
+func (c *Client) before(parent, name string) (string, error) {
+	all, _, err := c.driver.Children(parent)
+	best := ""
+	for _, n := range all {
+		if n < name && n > best {
+			best = n
+		}
+	}
+	return best, err
+}
+
+// leave leaves the queue. Who cannot may come to hold the lock unawares.
+func (c *Client) leave(mine string) error {
 	if err := c.driver.Delete(mine, anyVersion); err != nil {
-		return 0, unknown(err)
+		return unknown(err)
 	}
-	return 0, errHeld
+	return errHeld
 }
 
 // unknown keeps an error that comes after an effect from being taken for a refusal.

@@ -82,7 +82,7 @@ func build(p workloads.Params) (*workloads.Instance, error) {
 
 // layers are the client of the cache and that of the store.
 func layers(client any) (Cache, Store, error) {
-	var upper, lower any = client, client
+	upper, lower := client, client
 	if l, ok := client.(Layered); ok {
 		upper, lower = l.Layers()
 	}

@@ -41,8 +41,10 @@ type Locker interface {
 	Store(ctx context.Context, key string, value any, owner string, token int64) (history.Reply, error)
 }
 
-// Waiter is a Locker that can queue for a lock until ctx is done.
+// Waiter is a Locker whose locks have a queue. Those of others are waited for by
+// trying again.
 type Waiter interface {
+	// AcquireWait is Acquire, but waits for the lock until ctx is about to be done.
 	AcquireWait(ctx context.Context, key, owner string, ttl time.Duration) (history.Reply, error)
 }
 
@@ -75,7 +77,11 @@ func Workload() workloads.Workload {
 			{Name: "ttl", Kind: options.Duration, Default: "500ms", Min: "10ms", Max: "10m", Doc: "lease or session time-out that the lock ends by, at least what the system can do"},
 			{Name: "hold", Kind: options.Duration, Default: "0s", Min: "0s", Max: "10m", Doc: "the longest that a lock is held, each time a random part; 0 for 1.2 of the lease"},
 			{Name: "watch", Kind: options.Bool, Default: "true", Doc: "whether a holder heeds the end of its lease; false goes on as if it lasted"},
-			{Name: "wait", Kind: options.Bool, Default: "false", Doc: "queue for a lock where the system can, instead of trying again"},
+			{
+				Name: "acquire", Kind: options.String, Default: "try", Values: []string{"try", "wait"},
+				Doc: "try once; or wait for who holds the lock, within the operation's deadline (--opt timeout), in the system's queue or by trying again where it has none",
+			},
+			{Name: "contention", Kind: options.Int, Default: "0", Min: "0", Max: "10000", Doc: "how many workers want each lock; 0 for as many as --keys leaves"},
 			{Name: "updates", Kind: options.Int, Default: "1", Min: "0", Max: "1000", Doc: "read-modify-writes of the guarded data in each hold"},
 		},
 		New: build,
@@ -87,9 +93,9 @@ func build(p workloads.Params) (*workloads.Instance, error) {
 	if !ok {
 		return nil, fmt.Errorf("the workload lock needs a client with Acquire, Release, Load, Store and LockPromise; %T has not all of them", p.Opened)
 	}
-	wait := p.Options.Bool("wait")
-	if _, ok := p.Opened.(Waiter); wait && !ok {
-		return nil, errors.New("wait=true: locks of this system cannot be queued for; use wait=false")
+	wait, keys := p.Options.String("acquire") == "wait", p.Keys
+	if n := p.Options.Int("contention"); n > 0 {
+		keys = max(1, p.Concurrency/n)
 	}
 	promise, clocks := l.LockPromise(p.System)
 	ttl, hold := p.Options.Duration("ttl"), p.Options.Duration("hold")
@@ -106,7 +112,7 @@ func build(p workloads.Params) (*workloads.Instance, error) {
 	}
 	return &workloads.Instance{
 		Main: locks{
-			keys: p.Keys, ttl: ttl, hold: hold, watch: r.watch, updates: p.Options.Int("updates"), next: 1,
+			keys: keys, ttl: ttl, hold: hold, watch: r.watch, updates: p.Options.Int("updates"), next: 1,
 		},
 		Perform: r.perform,
 		Checkers: []checker.Checker{lock.New(lock.Options{
@@ -136,8 +142,8 @@ func (r recipe) perform(ctx context.Context, client any, op history.Op) (history
 	switch op.F {
 	case lock.Acquire:
 		ttl, _ := v["ttl_ns"].(int64)
-		if w, ok := client.(Waiter); ok && r.wait {
-			return w.AcquireWait(ctx, op.Key, owner, time.Duration(ttl))
+		if r.wait {
+			return acquireWait(ctx, l, op.Key, owner, time.Duration(ttl))
 		}
 		return l.Acquire(ctx, op.Key, owner, time.Duration(ttl))
 	case lock.Release:
@@ -151,6 +157,23 @@ func (r recipe) perform(ctx context.Context, client any, op history.Op) (history
 		return history.Reply{Value: op.Value}, nil
 	}
 	return history.Reply{}, history.Definite(fmt.Errorf("lock: unknown operation %q", op.F))
+}
+
+// tryEvery is how often a lock without a queue is tried by who waits for it.
+const tryEvery = 25 * time.Millisecond
+
+// acquireWait waits for a lock. Each try that is refused had no effect, so that all
+// of them together are one operation.
+func acquireWait(ctx context.Context, l Locker, key, owner string, ttl time.Duration) (history.Reply, error) {
+	if w, ok := l.(Waiter); ok {
+		return w.AcquireWait(ctx, key, owner, ttl)
+	}
+	for {
+		r, err := l.Acquire(ctx, key, owner, ttl)
+		if history.TypeOf(err) != history.Fail || history.IsSessionLost(err) || workloads.Sleep(ctx, tryEvery) != nil {
+			return r, err
+		}
+	}
 }
 
 // stall stands where a stalled client would stand still, all of it.
