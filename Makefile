@@ -76,6 +76,7 @@ cover: ## coverage of the short tests
 	$(GO) test -short -coverprofile=cover.out ./... && $(GO) tool cover -func=cover.out | tail -1
 
 ci: verify lint sim integration suites ## what CI runs after the tests
+	$(MAKE) conformance CELLS=one
 
 clean: ## remove what building and running left
 	rm -rf bin runs cover.out

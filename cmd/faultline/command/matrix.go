@@ -180,6 +180,10 @@ func printSuite(w io.Writer, cells []cell) error {
 			continue
 		}
 		set := []string{"min-ok: 3"}
+		if c.Workload == "lock" {
+			// Without faults nobody is to outlast a lease, on a busy machine neither.
+			set = append(set, "ttl: 5s", "hold: 300ms")
+		}
 		for _, k := range slices.Sorted(maps.Keys(c.Options)) {
 			set = append(set, k+": "+c.Options[k])
 		}
