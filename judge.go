@@ -15,7 +15,6 @@ import (
 
 	"github.com/faultline-dev/faultline/checker"
 	"github.com/faultline-dev/faultline/checker/faults"
-	"github.com/faultline-dev/faultline/checker/ladder"
 	"github.com/faultline-dev/faultline/checker/logs"
 	"github.com/faultline-dev/faultline/checker/power"
 	"github.com/faultline-dev/faultline/checker/stats"
@@ -54,9 +53,6 @@ func Judge(ctx context.Context, t Test, problem string) (reports.Results, error)
 	judges := slices.Concat(t.Workload.Checkers, t.Checkers, []checker.Checker{stats.New(), powerOf(t), logsOf(t.Folder)}, t.Workload.Measures)
 	for _, c := range judges {
 		r := check(ctx, c, h, t.CheckTimeout)
-		if l, ok := r.Detail.(ladder.Ladder); ok {
-			res.Ladder = l.Verdicts
-		}
 		if e := res.Add(r); e != nil {
 			err = errors.Join(err, e)
 		}

@@ -40,7 +40,7 @@ func browser(tb testing.TB) context.Context {
 	tb.Cleanup(cancel)
 	ctx, stop := chromedp.NewContext(alloc)
 	tb.Cleanup(stop)
-	ctx, end := context.WithTimeout(ctx, 3*time.Minute)
+	ctx, end := context.WithTimeout(ctx, 6*time.Minute)
 	tb.Cleanup(end)
 	if err := chromedp.Do(ctx); err != nil {
 		tb.Fatalf("chromium does not start: %v", err)

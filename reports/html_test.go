@@ -1,6 +1,7 @@
 package reports
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"strings"
@@ -57,7 +58,7 @@ func TestRenderDegrades(t *testing.T) {
 				t.Errorf("got %v", err)
 			}
 			page, err := os.ReadFile(filepath.Join(f.Path, IndexFile))
-			if err != nil || !strings.Contains(string(page), "overwritten") {
+			if err != nil || !strings.Contains(string(page), "9017 is older") {
 				t.Errorf("the page does not tell the anomaly: %v", err)
 			}
 			after, err := os.ReadFile(filepath.Join(f.Path, ResultsFile))
@@ -84,11 +85,15 @@ func hostile(s *synth, r *Results) {
 			e.Value = map[string]any{evil: []any{evil}}
 		}
 	}
-	r.invalid(checker.Anomaly{Name: evil, Key: evil, Explain: evil, Ops: []int{0, 1, 2}})
+	s.judges = []checker.Checker{checker.Func(evil, func(context.Context, *history.History) checker.Result {
+		return checker.Result{
+			Engine: evil, Verdict: checker.Invalid, Reason: evil, Figures: map[string]float64{"stale" + evil: 1},
+			Anomalies: []checker.Anomaly{{Name: evil, Key: evil, Explain: evil, Ops: []int{0, 1, 2}}},
+		}
+	})}
 	r.System, r.Version, r.Workload, r.Nemesis, r.On, r.Reproduce = evil, evil, evil, []string{evil}, evil, evil
 	r.Ladder = map[string]checker.Verdict{evil: checker.Invalid}
 	r.Power = Power{Missing: []string{evil}, Rules: []PowerRule{{evil, evil, false}}}
-	r.Checks = []Check{{Checker: evil, Engine: evil, Reason: evil, Figures: map[string]float64{"stale" + evil: 1}}}
 }
 
 // TestHostileValuesStayText writes script into everything that a system can say.

@@ -48,7 +48,7 @@ func Text(w io.Writer, r Results, h *history.History, o TextOptions) error {
 		o.Anomalies = textAnomalies
 	}
 	t := &texter{o: o}
-	t.verdict(r)
+	t.verdict(r, h)
 	t.anomalies(r, h)
 	t.faults(r)
 	t.checks(r)
@@ -76,7 +76,7 @@ func (t *texter) paint(code, s string) string {
 
 func (t *texter) printf(format string, args ...any) { fmt.Fprintf(t, format, args...) }
 
-func (t *texter) verdict(r Results) {
+func (t *texter) verdict(r Results, h *history.History) {
 	color := map[checker.Verdict]string{checker.Valid: green, checker.Invalid: red, checker.Unknown: yellow}[r.Verdict]
 	word := strings.ToUpper(r.Verdict.String())
 	if r.Error != "" {
@@ -99,6 +99,25 @@ func (t *texter) verdict(r Results) {
 			t.printf("  missing: %s\n", clean(m))
 		}
 	}
+	if r.Verdict == checker.Unknown || r.Error != "" {
+		t.reading(r, h)
+	}
+}
+
+// reading tells what helps to understand the verdict, in paragraphs.
+func (t *texter) reading(r Results, h *history.History) {
+	facts := Reading(r, h)
+	if len(facts) > 0 {
+		t.printf("\n")
+	}
+	for _, f := range facts {
+		for i, line := range wrap(clean(f.Name+": "+f.Value), t.columns()-3) {
+			if name := f.Name + ":"; i == 0 && strings.HasPrefix(line, name) {
+				line = t.paint(bold, name) + strings.TrimPrefix(line, name)
+			}
+			t.printf("   %s\n", line)
+		}
+	}
 }
 
 func (t *texter) anomalies(r Results, h *history.History) {
@@ -117,6 +136,9 @@ func (t *texter) anomalies(r Results, h *history.History) {
 		}
 		w := newWitness(h, a, i+1)
 		t.witness(&w, r.Faults)
+		if i == 0 {
+			t.reading(r, h)
+		}
 	}
 }
 

@@ -21,8 +21,12 @@ func Sentence(r Results) string {
 	case r.Error != "":
 		return "Could not test " + subject(r) + ": " + strings.TrimSuffix(r.Error, ".") + "."
 	case r.Verdict == checker.Invalid:
-		return fmt.Sprintf("%s did what it must not: %s in %s%s.",
-			subject(r), anomalyWords(r), plural(r.Ops.Total, "operation"), under(r))
+		weak := ""
+		if r.Ladder["causal"] == checker.Invalid {
+			weak = "; it is not even causal"
+		}
+		return fmt.Sprintf("%s did what it must not: %s in %s%s%s.",
+			subject(r), anomalyWords(r), plural(r.Ops.Total, "operation"), under(r), weak)
 	case r.Verdict == checker.Valid:
 		return fmt.Sprintf("No anomaly of %s in %s%s%s.",
 			subject(r), plural(r.Ops.Total, "operation"), under(r), proven(r))
@@ -100,7 +104,12 @@ func unknownWhy(r Results) string {
 	if r.Reason != "" {
 		return r.Reason
 	}
-	if len(r.Power.Missing) > 0 {
+	if r.Ops.Total > 0 && r.Ops.OK == 0 {
+		return fmt.Sprintf("none of its %s succeeded", plural(r.Ops.Total, "operation"))
+	}
+	if n := len(r.Power.Missing); n > maxMissing {
+		return strings.Join(r.Power.Missing[:maxMissing], "; ") + fmt.Sprintf("; and %d more", n-maxMissing)
+	} else if n > 0 {
 		return strings.Join(r.Power.Missing, "; ")
 	}
 	for _, c := range r.Checks {
@@ -110,6 +119,9 @@ func unknownWhy(r Results) string {
 	}
 	return "no checker came to a verdict"
 }
+
+// maxMissing bounds what a sentence names of all that a run lacked.
+const maxMissing = 2
 
 // upper is s with its first letter as a sentence begins, unless the first word is
 // more than a word: a name must stay as it is.

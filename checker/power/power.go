@@ -263,8 +263,11 @@ func (m *measure) overwritten() {
 		}
 	}
 	got := fmt.Sprintf("%d of %d keys", good, written)
-	m.rule(written > 0 && good == written, "every key is read after a write by another process", got,
-		fmt.Sprintf("only %s were read after a write by another process (not %q)", got, example))
+	missing := fmt.Sprintf("only %s were read after a write by another process (not %q)", got, example)
+	if written == 0 {
+		missing = "no write succeeded that a read could have missed"
+	}
+	m.rule(written > 0 && good == written, "every key is read after a write by another process", got, missing)
 }
 
 func (m *measure) nodes() []string {

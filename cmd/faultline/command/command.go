@@ -46,6 +46,8 @@ type Env struct {
 	// false if it cannot be simulated.
 	Simulate func(system, bug string) (sim.System, bool, error)
 
+	// args is the command line as it was typed.
+	args []string
 	// code is what Main returns when a command ends without an error.
 	code int
 }
@@ -101,6 +103,7 @@ func Main(args []string, env Env) int {
 	stopSignals := onSignals(cancel, env.Stderr)
 	defer stopSignals()
 
+	env.args = args
 	root := newRootCmd(&env)
 	root.SetArgs(args)
 	root.SetIn(env.Stdin)

@@ -51,7 +51,7 @@ under partitions and kills; that needs neither Docker nor root.`,
   faultline run --system etcd --on docker --nemesis partition --opt reads=serializable
   faultline run --nemesis partition:leader,kill:majority --opt partition.for=1s --seed 7`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			a.given = cmd.Flags().Changed
+			a.given, a.argv = cmd.Flags().Changed, env.args
 			return runCommand(cmd.Context(), env, *a)
 		},
 	}
