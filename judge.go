@@ -80,7 +80,7 @@ func (t *Test) draw() {
 func outline(t Test) reports.Results {
 	rec := t.Record
 	return reports.Results{
-		System: rec.System, Version: rec.Version, Bug: rec.Bug, Workload: rec.Workload, Nemesis: rec.Nemesis,
+		System: rec.System, Version: rec.Version, Bug: rec.Bug, Workload: rec.Workload, Nemesis: rec.Nemesis, Options: rec.Options,
 		On: rec.On, Seed: rec.Seed, Nodes: len(rec.Nodes), Concurrency: rec.Concurrency, Started: rec.Started,
 		Reproduce: t.Reproduce,
 	}

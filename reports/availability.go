@@ -11,9 +11,11 @@ import (
 // Availability is how much of what was asked succeeded.
 type Availability struct {
 	// OK is the share of all attempts that succeeded.
-	OK     float64             `json:"ok"`
-	Nodes  map[string]Count    `json:"nodes"`
-	Faults []FaultAvailability `json:"faults"`
+	OK float64 `json:"ok"`
+	// Latency is that of all successes.
+	Latency Latency             `json:"latency"`
+	Nodes   map[string]Count    `json:"nodes"`
+	Faults  []FaultAvailability `json:"faults"`
 }
 
 func (a *Availability) fill() {
@@ -23,12 +25,30 @@ func (a *Availability) fill() {
 	a.Faults = filled(a.Faults)
 }
 
+// Latency is how long operations took that succeeded; 0 where none did.
+type Latency struct {
+	P50 time.Duration `json:"p50_ns"`
+	P99 time.Duration `json:"p99_ns"`
+}
+
+// latencyOf sorts d.
+func latencyOf(d []time.Duration) Latency {
+	if len(d) == 0 {
+		return Latency{}
+	}
+	slices.Sort(d)
+	return Latency{d[len(d)/2], d[len(d)*99/100]}
+}
+
 // FaultAvailability is what succeeded while a fault acted, and how soon after it.
 type FaultAvailability struct {
 	ID     string        `json:"id,omitempty"`
 	Fault  string        `json:"fault"`
 	Start  time.Duration `json:"start_ns"`
 	During Count         `json:"during"`
+	// Latency is that of the operations that were called within the fault and
+	// succeeded.
+	Latency Latency `json:"latency"`
 	// Outage is the longest time within the fault in which nothing succeeded.
 	Outage time.Duration `json:"outage_ns"`
 	// Recovery is the time from the fault's end to the first success of each of
@@ -43,12 +63,16 @@ func Measure(h *history.History, faults []Fault) Availability {
 	a := Availability{Nodes: map[string]Count{}}
 	var all Count
 	nodes := make([]Count, len(h.Nodes()))
+	took := make([]time.Duration, 0, h.Len())
 	for i := range h.Len() {
 		one := count(h.Type(i))
+		if one.OK > 0 {
+			took = append(took, h.Done(i)-h.Invoke(i))
+		}
 		all = all.plus(one)
 		nodes[h.NodeID(i)] = nodes[h.NodeID(i)].plus(one)
 	}
-	a.OK = all.Share()
+	a.OK, a.Latency = all.Share(), latencyOf(took)
 	for i, n := range h.Nodes() {
 		if n != "" {
 			a.Nodes[n] = nodes[i]
@@ -66,7 +90,7 @@ func measureFault(h *history.History, f Fault, all []Fault) FaultAvailability {
 		end = faults.Last(h)
 	}
 	m := FaultAvailability{ID: f.ID, Fault: f.Fault, Start: f.Start, Recovery: -1}
-	var done []time.Duration // successes during the fault
+	var done, took []time.Duration // successes during the fault, and of those called in it
 	until := nextStart(h, all, end)
 	before, back := make([]bool, len(h.Nodes())), make([]time.Duration, len(h.Nodes()))
 	for i := range h.Len() {
@@ -78,6 +102,9 @@ func measureFault(h *history.History, f Fault, all []Fault) FaultAvailability {
 			continue
 		}
 		d := h.Done(i)
+		if inv >= f.Start && inv < end {
+			took = append(took, d-inv)
+		}
 		switch {
 		case d < f.Start:
 			before[node] = true
@@ -87,6 +114,7 @@ func measureFault(h *history.History, f Fault, all []Fault) FaultAvailability {
 			back[node] = d
 		}
 	}
+	m.Latency = latencyOf(took)
 	m.Outage = longestGap(done, f.Start, end)
 	m.Recovery = slowest(before, back, end)
 	return m

@@ -3,8 +3,6 @@ package reports
 import (
 	_ "embed" // the page's template
 	"fmt"
-	"html/template"
-	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -80,6 +78,8 @@ func Compare(groups []Group) Comparison {
 	}))
 	c.section("Longest silence during", groups, faultRows(groups, longestCell(func(f FaultAvailability) time.Duration { return f.Outage })))
 	c.section("Slowest return of all nodes after", groups, faultRows(groups, longestCell(func(f FaultAvailability) time.Duration { return f.Recovery })))
+	c.section("Slowest median latency during", groups, latencyRows(groups, func(l Latency) time.Duration { return l.P50 }))
+	c.section("Slowest 99th percentile of latency during", groups, latencyRows(groups, func(l Latency) time.Duration { return l.P99 }))
 	c.section("Figures", groups, figureRows(groups))
 	return c
 }
@@ -235,6 +235,36 @@ func faultRows(groups []Group, of func(Group, string) Cell) []measure {
 	return rows
 }
 
+// latencyRows are latencies over the whole run and during each fault.
+func latencyRows(groups []Group, of func(Latency) time.Duration) []measure {
+	whole := measure{"the whole run", func(g Group) Cell {
+		slowest := time.Duration(0)
+		for _, r := range g.Runs {
+			slowest = max(slowest, of(r.Availability.Latency))
+		}
+		return latencyCell(slowest)
+	}}
+	return append([]measure{whole}, faultRows(groups, func(g Group, fault string) Cell {
+		return latencyCell(g.latency(fault, of))
+	})...)
+}
+
+func latencyCell(d time.Duration) Cell {
+	if d == 0 {
+		return Cell{}
+	}
+	return Cell{Text: short(d)}
+}
+
+// latency is the slowest of the group during a fault; 0 where nothing succeeded.
+func (g Group) latency(fault string, of func(Latency) time.Duration) time.Duration {
+	slowest := time.Duration(0)
+	for _, f := range g.during(fault) {
+		slowest = max(slowest, of(f.Latency))
+	}
+	return slowest
+}
+
 func faultKinds(groups ...Group) []string {
 	kinds := map[string]bool{}
 	for _, g := range groups {
@@ -300,147 +330,4 @@ func (g Group) figure(name string) (mean float64, ok bool) {
 		return 0, false
 	}
 	return sum / float64(n), true
-}
-
-// Regression is something that got worse.
-type Regression struct {
-	Test   string `json:"test"` // which kind of run
-	What   string `json:"what"`
-	Before string `json:"before"`
-	After  string `json:"after"`
-}
-
-// Kind is what a run tested, whatever version, seed and time: runs of one kind
-// are compared with each other.
-func (r *Results) Kind() string {
-	s := r.System
-	if r.Bug != "" {
-		s += "!" + r.Bug
-	}
-	return fmt.Sprintf("%s %s %s on %s", s, r.Workload, strings.Join(asKinds(r.Nemesis), "+"), r.On)
-}
-
-// GroupByKind sorts runs into groups of one kind, in the order of their names.
-func GroupByKind(runs []Results) []Group {
-	by := map[string][]Results{}
-	for _, r := range runs {
-		by[r.Kind()] = append(by[r.Kind()], r)
-	}
-	var groups []Group
-	for _, k := range slices.Sorted(maps.Keys(by)) {
-		groups = append(groups, Group{Name: k, Runs: by[k]})
-	}
-	return groups
-}
-
-const (
-	worseShare    = 0.1         // of attempts that succeeded
-	worseRecovery = time.Second // and twice as long
-	worseRate     = 2           // times as many anomalies
-)
-
-// Regressions says what got worse from the baseline to now, kind by kind: the
-// verdict, a new anomaly or twice as many, a tenth less availability, twice the
-// time and a second more to recover, a rung of the ladder lost.
-func Regressions(baseline, now []Results) []Regression {
-	before := map[string]Group{}
-	for _, g := range GroupByKind(baseline) {
-		before[g.Name] = g
-	}
-	var all []Regression
-	for _, g := range GroupByKind(now) {
-		if b, ok := before[g.Name]; ok {
-			all = append(all, worse(b, g)...)
-		}
-	}
-	return all
-}
-
-func worse(b, n Group) []Regression {
-	var all []Regression
-	add := func(what, before, after string) { all = append(all, Regression{n.Name, what, before, after}) }
-	if v, w := b.verdict(), n.verdict(); v != w && (w == checker.Invalid || v == checker.Valid) {
-		add("verdict", v.String(), w.String())
-	}
-	for _, m := range anomalyRows([]Group{n}) {
-		_, was := b.anomalies(m.name)
-		_, is := n.anomalies(m.name)
-		if is > was*worseRate {
-			add(m.name+" per 1,000 operations", digits(was), digits(is))
-		}
-	}
-	for _, m := range ladderRows([]Group{b, n}) {
-		if x, y := m.of(b), m.of(n); x.Verdict == "valid" && y.Verdict == "invalid" {
-			add(m.name, x.Verdict, y.Verdict)
-		}
-	}
-	if x, y := b.ops(), n.ops(); x.Total > 0 && y.Share() < x.Share()-worseShare {
-		add("succeeded", percent(x.Share()), percent(y.Share()))
-	}
-	for _, fault := range faultKinds(n) {
-		x, y := slowestOf(b.during(fault)), slowestOf(n.during(fault))
-		if x >= 0 && y > x+worseRecovery && y > 2*x {
-			add("return of all nodes after "+fault, short(x), short(y))
-		}
-	}
-	return all
-}
-
-func slowestOf(faults []FaultAvailability) time.Duration {
-	longest := time.Duration(-1)
-	for _, f := range faults {
-		longest = max(longest, f.Recovery)
-	}
-	return longest
-}
-
-// WriteCompareText writes a comparison as a table for the terminal.
-func WriteCompareText(w io.Writer, c Comparison, worse []Regression) error {
-	var b strings.Builder
-	first, widths := 0, make([]int, len(c.Columns))
-	for i, col := range c.Columns {
-		widths[i] = len([]rune(clean(col.Name)))
-	}
-	for _, s := range c.Sections {
-		for _, r := range s.Rows {
-			first = max(first, len([]rune(clean(r.Name)))+2)
-			for i, cell := range r.Cells {
-				widths[i] = max(widths[i], len([]rune(clean(cell.Text))), 1)
-			}
-		}
-	}
-	b.WriteString(strings.Repeat(" ", first))
-	for i, col := range c.Columns {
-		b.WriteString("  " + pad(clean(col.Name), widths[i]))
-	}
-	for _, s := range c.Sections {
-		b.WriteString("\n" + s.Title + "\n")
-		for _, r := range s.Rows {
-			b.WriteString(pad("  "+clean(r.Name), first))
-			for i, cell := range r.Cells {
-				text := clean(cell.Text)
-				if text == "" {
-					text = "–"
-				}
-				b.WriteString("  " + pad(text, widths[i]))
-			}
-			b.WriteString("\n")
-		}
-	}
-	for _, x := range worse {
-		fmt.Fprintf(&b, "worse: %s: %s was %s, is %s\n", clean(x.Test), clean(x.What), x.Before, x.After)
-	}
-	_, err := io.WriteString(w, b.String())
-	return err
-}
-
-// WriteCompareHTML writes a comparison as one self-contained page.
-func WriteCompareHTML(w io.Writer, title string, c Comparison, worse []Regression) error {
-	t, err := template.New("compare").Parse(compareTemplate)
-	if err != nil {
-		return fmt.Errorf("reports: the comparison's template: %w", err)
-	}
-	return t.Execute(w, map[string]any{
-		"Title": title, "Style": template.CSS(indexStyle), "C": c, "Worse": worse, //nolint:gosec // our own file
-	})
 }

@@ -2,6 +2,7 @@ package reports
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -15,7 +16,7 @@ func run(version string, v checker.Verdict, ok int, names ...string) Results {
 		Ops:    Ops{Count: Count{Total: 1000, OK: ok, Fail: 1000 - ok}},
 		Ladder: map[string]checker.Verdict{"linearizable": v, "eventual": checker.Valid},
 		Availability: Availability{Faults: []FaultAvailability{
-			{Fault: "partition:one", During: Count{Total: 100, OK: ok / 10}, Outage: time.Second, Recovery: 300 * time.Millisecond},
+			{Fault: "partition:one", During: Count{Total: 100, OK: ok / 10}, Latency: Latency{3 * time.Millisecond, 40 * time.Millisecond}, Outage: time.Second, Recovery: 300 * time.Millisecond},
 		}},
 		Checks: []Check{{Checker: "staleness", Figures: map[string]float64{"stale_ms_p99": 12.5}}},
 	}
@@ -29,9 +30,10 @@ func TestCompare(t *testing.T) {
 	t.Parallel()
 	a, b := run("3.5", checker.Valid, 950), run("3.6 <script>", checker.Invalid, 700, "stale-read", "stale-read")
 	b.Availability.Faults[0].Recovery = 4 * time.Second
+	b.Availability.Faults[0].Latency.P99 = 200 * time.Millisecond
 	c := Compare([]Group{{Name: a.Version, Runs: []Results{a}}, {Name: b.Version, Runs: []Results{b}}})
 	worse := Regressions([]Results{a}, []Results{b})
-	if len(worse) != 5 {
+	if len(worse) != 6 {
 		t.Errorf("worse: %+v", worse)
 	}
 	if more := Regressions([]Results{b}, []Results{a}); len(more) != 0 {
@@ -47,5 +49,25 @@ func TestCompare(t *testing.T) {
 	}
 	if strings.Contains(page.String(), "<script") {
 		t.Error("a version became markup")
+	}
+}
+
+// TestKindsKeepModesApart: runs in other modes of a system are no runs of a kind,
+// runs of other versions are, though they have columns of their own.
+func TestKindsKeepModesApart(t *testing.T) {
+	t.Parallel()
+	a, b, c := run("3.5", checker.Valid, 950), run("3.6", checker.Valid, 950), run("3.6", checker.Invalid, 950, "stale-read")
+	c.Options = map[string]string{"reads": "serializable"}
+	all := []Results{a, b, c}
+	var names []string
+	for _, g := range append(GroupByKind(all), GroupByVersion(all)...) {
+		names = append(names, g.Name)
+	}
+	want := []string{
+		"etcd register partition on docker", "etcd register partition on docker reads=serializable",
+		"etcd 3.5 register partition on docker", "etcd 3.6 register partition on docker", "etcd 3.6 register partition on docker reads=serializable",
+	}
+	if !slices.Equal(names, want) {
+		t.Errorf("got %q", names)
 	}
 }

@@ -130,8 +130,8 @@ type countRow struct {
 }
 
 type recoveryRow struct {
-	Fault, From, Attempts, Share, Outage, Recovery string
-	Color                                          int
+	Fault, From, Attempts, Share, P50, P99, Outage, Recovery string
+	Color                                                    int
 }
 
 type rung struct{ Name, Verdict, What, Why string }

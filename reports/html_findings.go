@@ -61,7 +61,7 @@ func (p *page) anomalies() {
 	if t := p.src.Test; t != nil {
 		logs := readLogs(p.src.Dir, t.Started, windows)
 		for i := range p.Anomalies {
-			p.Anomalies[i].Logs = logs.around(windows[i])
+			p.Anomalies[i].Logs = logs[i]
 		}
 	}
 	for i, a := range p.R.Anomalies[min(len(p.R.Anomalies), pageAnomalies):] {

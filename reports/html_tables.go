@@ -96,11 +96,14 @@ func (p *page) counts() {
 			break
 		}
 		x := recoveryRow{
-			Fault: f.Fault, From: clock(f.Start), Attempts: thousands(f.During.Total), Share: "–",
+			Fault: f.Fault, From: clock(f.Start), Attempts: thousands(f.During.Total), Share: "–", P50: "–", P99: "–",
 			Outage: short(f.Outage), Recovery: "not seen", Color: p.colors[f.Fault],
 		}
 		if f.During.Total > 0 {
 			x.Share = percent(f.During.Share())
+		}
+		if f.Latency.P99 > 0 {
+			x.P50, x.P99 = short(f.Latency.P50), short(f.Latency.P99)
 		}
 		if f.Recovery >= 0 {
 			x.Recovery = short(f.Recovery)

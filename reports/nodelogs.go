@@ -29,44 +29,56 @@ type logLine struct {
 // Clock is the line's time for people.
 func (l logLine) Clock() string { return clock(l.At) }
 
-// nodeLogs are the lines with a readable time of all nodes' logs that lie in one
-// of the windows, at most logLines a node and window.
-type nodeLogs struct {
-	lines   []logLine
-	formats []logFormat
-}
-
 type window struct{ from, to time.Duration }
 
-// readLogs reads the folder's node logs and keeps what lies in the windows. A log
-// that cannot be read is left out: it is context, not evidence.
-func readLogs(dir string, started time.Time, windows []window) nodeLogs {
-	logs := nodeLogs{formats: logFormats()}
+// away is how far a moment lies from the window.
+func (w window) away(at time.Duration) time.Duration { return max(w.from-at, at-w.to, 0) }
+
+// readLogs reads the folder's node logs and returns for each window the lines with
+// a readable time that lie within logAround of it, by time: of each node the
+// logLines that are nearest. A log that cannot be read is left out: it is context,
+// not evidence.
+func readLogs(dir string, started time.Time, windows []window) [][]logLine {
+	around := make([][]logLine, len(windows))
 	if dir == "" || started.IsZero() || len(windows) == 0 {
-		return logs
+		return around
 	}
+	formats := logFormats()
 	files, _ := filepath.Glob(filepath.Join(dir, NodesDir, "*", "*.log")) // the pattern is well-formed
 	for _, f := range files {
-		logs.read(f, filepath.Base(filepath.Dir(f)), started, windows)
+		near := make([]nearest, len(windows))
+		readLog(f, func(line []byte) {
+			t, ok := logTime(formats, string(line[:min(len(line), 512)]))
+			if !ok {
+				return
+			}
+			l := logLine{Node: filepath.Base(filepath.Dir(f)), At: t.Sub(started)}
+			for i, w := range windows {
+				near[i].add(w, l, line)
+			}
+		})
+		for i := range near {
+			around[i] = append(around[i], near[i].lines...)
+		}
 	}
-	slices.SortStableFunc(logs.lines, func(a, b logLine) int { return cmp.Compare(a.At, b.At) })
-	return logs
+	for _, lines := range around {
+		slices.SortStableFunc(lines, func(a, b logLine) int { return cmp.Compare(a.At, b.At) })
+	}
+	return around
 }
 
-func (l *nodeLogs) read(path, node string, started time.Time, windows []window) {
+// readLog visits the lines of a file; of long ones only the beginning.
+func readLog(path string, visit func(line []byte)) {
 	f, err := os.Open(path)
 	if err != nil {
 		return
 	}
 	defer f.Close()
 	in := bufio.NewReaderSize(f, maxLogLine)
-	count := make([]int, len(windows))
 	for read := 0; read < maxLogBytes; {
 		b, err := in.ReadSlice('\n')
 		read += len(b)
-		if t, ok := logTime(l.formats, string(b[:min(len(b), 512)])); ok {
-			l.keep(node, t.Sub(started), b, windows, count)
-		}
+		visit(b)
 		for err == bufio.ErrBufferFull { //nolint:errorlint // ReadSlice returns it bare
 			b, err = in.ReadSlice('\n')
 			read += len(b)
@@ -77,26 +89,25 @@ func (l *nodeLogs) read(path, node string, started time.Time, windows []window) 
 	}
 }
 
-func (l *nodeLogs) keep(node string, at time.Duration, b []byte, windows []window, count []int) {
-	for i, w := range windows {
-		if at >= w.from-logAround && at <= w.to+logAround && count[i] < logLines {
-			count[i]++
-			text := clip(strings.ToValidUTF8(strings.TrimRight(string(b), "\r\n"), "�"), maxLogRunes)
-			l.lines = append(l.lines, logLine{node, at, clean(text)})
+// nearest are the lines of one log that are nearest to a window.
+type nearest struct{ lines []logLine }
+
+func (n *nearest) add(w window, l logLine, text []byte) {
+	if w.away(l.At) > logAround {
+		return
+	}
+	nearer := func(a, b logLine) int {
+		return cmp.Or(cmp.Compare(w.away(a.At), w.away(b.At)), cmp.Compare((a.At-w.to).Abs(), (b.At-w.to).Abs()))
+	}
+	if len(n.lines) == logLines {
+		farthest := slices.MaxFunc(n.lines, nearer)
+		if nearer(l, farthest) >= 0 {
 			return
 		}
+		n.lines = slices.Delete(n.lines, slices.Index(n.lines, farthest), slices.Index(n.lines, farthest)+1)
 	}
-}
-
-// around are the lines within logAround of a window.
-func (l *nodeLogs) around(w window) []logLine {
-	var lines []logLine
-	for _, x := range l.lines {
-		if x.At >= w.from-logAround && x.At <= w.to+logAround {
-			lines = append(lines, x)
-		}
-	}
-	return lines
+	l.Text = clean(clip(strings.ToValidUTF8(strings.TrimRight(string(text), "\r\n"), "�"), maxLogRunes))
+	n.lines = append(n.lines, l)
 }
 
 // logFormat is a way to write a time that logs use.

@@ -34,7 +34,9 @@ type Results struct {
 	Bug      string   `json:"bug,omitempty"` // a planted bug of a bundled store
 	Workload string   `json:"workload"`
 	Nemesis  []string `json:"nemesis"`
-	On       string   `json:"on"`
+	// Options are those of the system, the workload and the faults that were given.
+	Options map[string]string `json:"options,omitempty"`
+	On      string            `json:"on"`
 	// Seed lies within the 53 bits that every JSON reader keeps.
 	Seed         uint64                     `json:"seed"`
 	Nodes        int                        `json:"nodes"`

@@ -87,7 +87,7 @@ func (f *compareFlags) groups(ctx context.Context, args []string) ([]reports.Gro
 	var all []reports.Results
 	for _, path := range args {
 		if runs, err := resultsIn(path); err == nil {
-			groups = append(groups, reports.GroupByKind(runs)...)
+			groups = append(groups, reports.GroupByVersion(runs)...)
 			all = append(all, runs...)
 			continue
 		}
