@@ -6,6 +6,8 @@ import (
 	"html/template"
 	"io"
 	"strings"
+
+	"github.com/faultline-dev/faultline/reports/plain"
 )
 
 // WriteCompareText writes a comparison as a table for the terminal.
@@ -13,32 +15,32 @@ func WriteCompareText(w io.Writer, c Comparison, worse []Regression) error {
 	var b strings.Builder
 	first, widths := 0, make([]int, len(c.Columns))
 	for i, col := range c.Columns {
-		widths[i] = len([]rune(clean(col.Name)))
+		widths[i] = len([]rune(plain.Clean(col.Name)))
 	}
 	for _, s := range c.Sections {
 		for _, r := range s.Rows {
-			first = max(first, len([]rune(clean(r.Name)))+2)
+			first = max(first, len([]rune(plain.Clean(r.Name)))+2)
 			for i, cell := range r.Cells {
-				widths[i] = max(widths[i], len([]rune(clean(cell.Text))), 1)
+				widths[i] = max(widths[i], len([]rune(plain.Clean(cell.Text))), 1)
 			}
 		}
 	}
 	b.WriteString(strings.Repeat(" ", first))
 	for i, col := range c.Columns {
-		b.WriteString("  " + pad(clean(col.Name), widths[i]))
+		b.WriteString("  " + pad(plain.Clean(col.Name), widths[i]))
 	}
 	for _, s := range c.Sections {
 		b.WriteString("\n" + s.Title + "\n")
 		for _, r := range s.Rows {
-			line := pad("  "+clean(r.Name), first)
+			line := pad("  "+plain.Clean(r.Name), first)
 			for i, cell := range r.Cells {
-				line += "  " + pad(cmp.Or(clean(cell.Text), "–"), widths[i])
+				line += "  " + pad(cmp.Or(plain.Clean(cell.Text), "–"), widths[i])
 			}
 			b.WriteString(strings.TrimRight(line, " ") + "\n")
 		}
 	}
 	for _, x := range worse {
-		fmt.Fprintf(&b, "worse: %s: %s was %s, is %s\n", clean(x.Test), clean(x.What), x.Before, x.After)
+		fmt.Fprintf(&b, "worse: %s: %s was %s, is %s\n", plain.Clean(x.Test), plain.Clean(x.What), x.Before, x.After)
 	}
 	_, err := io.WriteString(w, b.String())
 	return err

@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/faultline-dev/faultline/history"
+	"github.com/faultline-dev/faultline/reports/plain"
 )
 
 // Measures of a witness' drawing, in CSS pixels.
@@ -197,7 +198,7 @@ func (p *plan) drawRows(d *drawing) {
 		row := drawnRow{Name: fmt.Sprintf("process %d", who), NameY: px(y + 4), NodeY: px(y + 19), Line: px(y + drawBar/2)}
 		for s, o := range p.w.spans {
 			if p.row[s] == r && o.Node != "" {
-				row.Node = "at " + clip(o.Node, 14)
+				row.Node = "at " + plain.Clip(o.Node, 14)
 				break
 			}
 		}
@@ -320,7 +321,7 @@ func (p *plan) drawBands(d *drawing, faults []Fault, colors map[string]int, heig
 		}
 		d.Bands = append(d.Bands, drawnBand{
 			X: px(x), W: px(max(2, end-x)), H: px(height), TextX: px(x + 5),
-			Label: clip(label, max(6, int((end-x)/drawChar))), Color: colors[f.Fault],
+			Label: plain.Clip(label, max(6, int((end-x)/drawChar))), Color: colors[f.Fault],
 		})
 	}
 }

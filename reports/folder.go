@@ -46,7 +46,7 @@ func Create(runsDir, system, workload string, now time.Time, seed uint64) (*Fold
 		return nil, fmt.Errorf("reports: cannot make the runs folder %s: %w; give another with --runs DIR", runsDir, cause(err))
 	}
 	stem := strings.Join([]string{
-		plain(system), plain(workload), now.UTC().Format("20060102T150405Z"), strconv.FormatUint(seed, 10),
+		fileName(system), fileName(workload), now.UTC().Format("20060102T150405Z"), strconv.FormatUint(seed, 10),
 	}, "-")
 	for n := 1; n <= maxClashes; n++ {
 		name := stem
@@ -78,8 +78,8 @@ func cause(err error) error {
 	return err
 }
 
-// plain is s fit for a file's name.
-func plain(s string) string {
+// fileName is s fit for a file's name.
+func fileName(s string) string {
 	return strings.Map(func(r rune) rune {
 		switch {
 		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', r == '.' && len(s) > 1, r == '_':

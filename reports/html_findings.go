@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/faultline-dev/faultline/history"
+	"github.com/faultline-dev/faultline/reports/plain"
 )
 
 // notes say above everything else what weakens the run.
@@ -44,7 +45,7 @@ func evidenceWords(v any) string {
 	if len(words) == 0 {
 		return ""
 	}
-	return "; the probe saw " + clip(strings.Join(words, ", "), 160)
+	return "; the probe saw " + plain.Clip(strings.Join(words, ", "), 160)
 }
 
 func (p *page) anomalies() {
@@ -71,7 +72,7 @@ func (p *page) anomalies() {
 		ops := strings.Trim(fmt.Sprint(a.Ops), "[]")
 		p.More = append(p.More, pageAnomaly{
 			No: i + pageAnomalies + 1, Name: a.Name, Key: a.Key, Explain: upper(a.Explain),
-			Ops: []opRow{{Asked: clip(ops, 60)}},
+			Ops: []opRow{{Asked: plain.Clip(ops, 60)}},
 		})
 	}
 	if n := len(p.R.Anomalies) - pageAnomalies; n > 0 {
@@ -105,7 +106,7 @@ func (p *page) anomaly(a Anomaly, no int) pageAnomaly {
 	for _, s := range w.spans {
 		row := opRow{
 			Index: s.Index, Process: strconv.Itoa(int(s.Process)), Node: s.Node, Asked: asked(s.Operation), Came: came(s.Operation),
-			Error: clip(s.Error, 120), From: clock(s.Invoke), To: clock(s.Return), Culprit: s.culprit,
+			Error: plain.Clip(s.Error, 120), From: clock(s.Invoke), To: clock(s.Return), Culprit: s.culprit,
 		}
 		if s.Version != 0 {
 			row.Version, x.Versions = strconv.FormatInt(s.Version, 10), true
@@ -133,7 +134,7 @@ func raw(o history.Operation) []string {
 		if err != nil {
 			b = []byte(err.Error())
 		}
-		lines = append(lines, clip(string(b), pageRaw))
+		lines = append(lines, plain.Clip(string(b), pageRaw))
 	}
 	return lines
 }

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/faultline-dev/faultline/reports/plain"
 )
 
 func (p *page) faults() {
@@ -59,19 +61,19 @@ func evidence(v any) []fact {
 func evidenceText(v any) string {
 	switch v := v.(type) {
 	case string:
-		return clip(v, 400)
+		return plain.Clip(v, 400)
 	case []any: // of names, say
 		words := make([]string, len(v))
 		for i, x := range v {
 			s, ok := x.(string)
 			if !ok {
-				return clip(compact(v), 400)
+				return plain.Clip(compact(v), 400)
 			}
 			words[i] = s
 		}
-		return clip(strings.Join(words, ", "), 400)
+		return plain.Clip(strings.Join(words, ", "), 400)
 	}
-	return clip(compact(v), 400)
+	return plain.Clip(compact(v), 400)
 }
 
 func row(name string, c Count) countRow {

@@ -1,53 +1,15 @@
 package reports
 
 import (
-	"encoding/xml"
 	"fmt"
 	"io"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/faultline-dev/faultline/checker"
+	"github.com/faultline-dev/faultline/reports/junit"
+	"github.com/faultline-dev/faultline/reports/plain"
 )
-
-// The elements of JUnit XML as CI services read them.
-type junitSuites struct {
-	XMLName xml.Name     `xml:"testsuites"`
-	Suites  []junitSuite `xml:"testsuite"`
-}
-
-type junitSuite struct {
-	Name       string          `xml:"name,attr"`
-	Tests      int             `xml:"tests,attr"`
-	Failures   int             `xml:"failures,attr"`
-	Errors     int             `xml:"errors,attr"`
-	Skipped    int             `xml:"skipped,attr"`
-	Time       string          `xml:"time,attr"`
-	Timestamp  string          `xml:"timestamp,attr,omitempty"`
-	Properties []junitProperty `xml:"properties>property,omitempty"`
-	Cases      []junitCase     `xml:"testcase"`
-}
-
-type junitProperty struct {
-	Name  string `xml:"name,attr"`
-	Value string `xml:"value,attr"`
-}
-
-type junitCase struct {
-	Name      string        `xml:"name,attr"`
-	Class     string        `xml:"classname,attr"`
-	Time      string        `xml:"time,attr"`
-	Failure   *junitProblem `xml:"failure,omitempty"`
-	Error     *junitProblem `xml:"error,omitempty"`
-	SystemOut string        `xml:"system-out,omitempty"`
-}
-
-type junitProblem struct {
-	Message string `xml:"message,attr"`
-	Type    string `xml:"type,attr"`
-	Text    string `xml:",chardata"`
-}
 
 // junitAnomalies bounds the anomalies that a test case tells.
 const junitAnomalies = 20
@@ -56,74 +18,55 @@ const junitAnomalies = 20
 // the run's power. An anomaly is a failure; what is unknown or could not be
 // tested is an error, so that no CI takes it for a pass.
 func WriteJUnit(w io.Writer, runs ...Results) error {
-	var all junitSuites
+	var all []junit.Suite
 	for _, r := range runs {
-		all.Suites = append(all.Suites, junitRun(r))
+		all = append(all, junitRun(r))
 	}
-	if _, err := io.WriteString(w, xml.Header); err != nil {
-		return err
-	}
-	e := xml.NewEncoder(w)
-	e.Indent("", "  ")
-	if err := e.Encode(all); err != nil {
-		return fmt.Errorf("reports: %s: %w", JUnitFile, err)
-	}
-	_, err := io.WriteString(w, "\n")
-	return err
+	return junit.Write(w, "", all)
 }
 
-func junitRun(r Results) junitSuite {
+func junitRun(r Results) junit.Suite {
 	name := "faultline." + r.System + "." + r.Workload
-	s := junitSuite{Name: name, Time: seconds(r.Duration)}
+	s := junit.Suite{Name: name, Time: junit.Seconds(r.Duration)}
 	if r.Run != "" {
 		s.Name = r.Run
 	}
 	if !r.Started.IsZero() {
 		s.Timestamp = r.Started.UTC().Format("2006-01-02T15:04:05")
 	}
-	for _, p := range []junitProperty{
-		{"system", r.System},
-		{"version", r.Version},
-		{"workload", r.Workload},
-		{"nemesis", strings.Join(r.Nemesis, ",")},
-		{"on", r.On},
-		{"seed", strconv.FormatUint(r.Seed, 10)},
-		{"verdict", r.Verdict.String()},
-		{"reproduce", r.Reproduce},
+	s.Properties = &junit.Properties{}
+	for _, p := range []junit.Property{
+		{Name: "system", Value: r.System},
+		{Name: "version", Value: r.Version},
+		{Name: "workload", Value: r.Workload},
+		{Name: "nemesis", Value: strings.Join(r.Nemesis, ",")},
+		{Name: "on", Value: r.On},
+		{Name: "seed", Value: strconv.FormatUint(r.Seed, 10)},
+		{Name: "verdict", Value: r.Verdict.String()},
+		{Name: "reproduce", Value: r.Reproduce},
 	} {
-		s.Properties = append(s.Properties, junitProperty{p.Name, clean(p.Value)})
+		s.Properties.All = append(s.Properties.All, junit.Property{Name: p.Name, Value: plain.Clean(p.Value)})
 	}
 	if r.Error != "" {
-		s.add(junitCase{Name: "run", Class: name, Time: s.Time, Error: &junitProblem{clean(Sentence(r)), "not-tested", clean(r.Error)}})
+		s.Add(junit.Case{Name: "run", Class: name, Time: s.Time, Error: &junit.Problem{Message: plain.Clean(Sentence(r)), Type: "not-tested", Text: plain.Clean(r.Error)}})
 		return s
 	}
 	for _, c := range r.Checks {
-		s.add(junitCheck(r, c, name))
+		s.Add(junitCheck(r, c, name))
 	}
 	if c, bad := junitRest(r, name); bad || len(r.Checks) == 0 {
-		s.add(c)
+		s.Add(c)
 	}
 	return s
 }
 
-func (s *junitSuite) add(c junitCase) {
-	s.Tests++
-	if c.Failure != nil {
-		s.Failures++
-	}
-	if c.Error != nil {
-		s.Errors++
-	}
-	s.Cases = append(s.Cases, c)
-}
-
-func junitCheck(r Results, c Check, class string) junitCase {
-	x := junitCase{Name: clean(c.Checker), Class: class, Time: seconds(c.Duration)}
+func junitCheck(r Results, c Check, class string) junit.Case {
+	x := junit.Case{Name: plain.Clean(c.Checker), Class: class, Time: junit.Seconds(c.Duration)}
 	switch c.Verdict {
 	case checker.Invalid:
-		x.Failure = &junitProblem{clean(Sentence(r)), "anomaly", junitText(r, c.Checker)}
+		x.Failure = &junit.Problem{Message: plain.Clean(Sentence(r)), Type: "anomaly", Text: junitText(r, c.Checker)}
 	case checker.Unknown:
-		x.Error = &junitProblem{clean(c.Checker + ": " + c.Reason), "unknown", clean(c.Reason)}
+		x.Error = &junit.Problem{Message: plain.Clean(c.Checker + ": " + c.Reason), Type: "unknown", Text: plain.Clean(c.Reason)}
 	case checker.Valid:
 	}
 	return x
@@ -131,18 +74,18 @@ func junitCheck(r Results, c Check, class string) junitCase {
 
 // junitRest is the case for what no checker stands for: the run's power, and a
 // verdict that is worse than every check's.
-func junitRest(r Results, class string) (junitCase, bool) {
-	x := junitCase{Name: "power", Class: class, Time: seconds(0)}
+func junitRest(r Results, class string) (junit.Case, bool) {
+	x := junit.Case{Name: "power", Class: class, Time: junit.Seconds(0)}
 	verdict := checker.Valid
 	for _, c := range r.Checks {
 		verdict = checker.Merge(verdict, c.Verdict)
 	}
 	if r.Verdict != verdict && r.Verdict == checker.Unknown || len(r.Power.Missing) > 0 && r.Verdict != checker.Valid {
-		x.Error = &junitProblem{clean(unknownWhy(r)), "unknown", clean(strings.Join(r.Power.Missing, "\n"))}
+		x.Error = &junit.Problem{Message: plain.Clean(unknownWhy(r)), Type: "unknown", Text: plain.Clean(strings.Join(r.Power.Missing, "\n"))}
 		return x, true
 	}
 	if r.Verdict == checker.Invalid && verdict != checker.Invalid {
-		x.Name, x.Failure = "run", &junitProblem{clean(Sentence(r)), "anomaly", junitText(r, "")}
+		x.Name, x.Failure = "run", &junit.Problem{Message: plain.Clean(Sentence(r)), Type: "anomaly", Text: junitText(r, "")}
 		return x, true
 	}
 	return x, false
@@ -160,12 +103,10 @@ func junitText(r Results, of string) string {
 			break
 		}
 		n++
-		fmt.Fprintf(&b, "%s on %q, events %v: %s\n", clean(a.Name), clean(a.Key), a.Ops, clean(a.Explain))
+		fmt.Fprintf(&b, "%s on %q, events %v: %s\n", plain.Clean(a.Name), plain.Clean(a.Key), a.Ops, plain.Clean(a.Explain))
 	}
 	if r.Reproduce != "" {
-		fmt.Fprintf(&b, "reproduce: %s\n", clean(r.Reproduce))
+		fmt.Fprintf(&b, "reproduce: %s\n", plain.Clean(r.Reproduce))
 	}
 	return b.String()
 }
-
-func seconds(d time.Duration) string { return fmt.Sprintf("%.3f", d.Seconds()) }

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/faultline-dev/faultline/checker"
+	"github.com/faultline-dev/faultline/reports/plain"
 )
 
 const (
@@ -93,7 +94,7 @@ func mark(r Results) string {
 // md is s as plain text in Markdown: nothing in it is markup or HTML.
 func md(s string) string {
 	var b strings.Builder
-	for _, r := range clean(strings.ReplaceAll(s, "\n", " ")) {
+	for _, r := range plain.Clean(strings.ReplaceAll(s, "\n", " ")) {
 		switch r {
 		case '<':
 			b.WriteString("&lt;")
@@ -121,7 +122,7 @@ func fence(s string) string {
 	for strings.Contains(s, ticks) {
 		ticks += "`"
 	}
-	return ticks + "sh\n" + clean(s) + "\n" + ticks
+	return ticks + "sh\n" + plain.Clean(s) + "\n" + ticks
 }
 
 // WriteAnnotations writes the findings as workflow commands of a CI service, which

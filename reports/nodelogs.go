@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/faultline-dev/faultline/reports/plain"
 )
 
 const (
@@ -106,7 +108,7 @@ func (n *nearest) add(w window, l logLine, text []byte) {
 		}
 		n.lines = slices.Delete(n.lines, slices.Index(n.lines, farthest), slices.Index(n.lines, farthest)+1)
 	}
-	l.Text = clean(clip(strings.ToValidUTF8(strings.TrimRight(string(text), "\r\n"), "�"), maxLogRunes))
+	l.Text = plain.Clean(plain.Clip(strings.ToValidUTF8(strings.TrimRight(string(text), "\r\n"), "�"), maxLogRunes))
 	n.lines = append(n.lines, l)
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/faultline-dev/faultline/checker"
 	"github.com/faultline-dev/faultline/history"
+	"github.com/faultline-dev/faultline/reports/plain"
 )
 
 // promises are what a store promises, by the anomaly that breaks it, in the order
@@ -183,7 +184,7 @@ func errorWords(r Results, h *history.History) string {
 	counts := map[string]int{}
 	for i := range h.Len() {
 		if e := h.Error(i); h.Type(i) != history.OK && e != "" {
-			counts[clip(e, 120)]++
+			counts[plain.Clip(e, 120)]++
 		}
 	}
 	names := slices.SortedFunc(maps.Keys(counts), func(a, b string) int {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/faultline-dev/faultline/checker"
 	"github.com/faultline-dev/faultline/history"
+	"github.com/faultline-dev/faultline/reports/plain"
 )
 
 // TextOptions shape Text.
@@ -82,7 +83,7 @@ func (t *texter) verdict(r Results, h *history.History) {
 	if r.Error != "" {
 		word = "NOT TESTED"
 	}
-	sentence := clean(Sentence(r))
+	sentence := plain.Clean(Sentence(r))
 	if t.o.Width > 0 {
 		first := utf8.RuneCountInString(word) + 2 // the word stands before it, unpainted
 		lines := wrap(strings.Repeat("_", first-1)+" "+sentence, t.o.Width-1)
@@ -96,7 +97,7 @@ func (t *texter) verdict(r Results, h *history.History) {
 	}
 	if r.Verdict != checker.Valid && r.Error == "" {
 		for _, m := range r.Power.Missing {
-			t.printf("  missing: %s\n", clean(m))
+			t.printf("  missing: %s\n", plain.Clean(m))
 		}
 	}
 	if r.Verdict == checker.Unknown || r.Error != "" {
@@ -111,7 +112,7 @@ func (t *texter) reading(r Results, h *history.History) {
 		t.printf("\n")
 	}
 	for _, f := range facts {
-		for i, line := range wrap(clean(f.Name+": "+f.Value), t.columns()-3) {
+		for i, line := range wrap(plain.Clean(f.Name+": "+f.Value), t.columns()-3) {
 			if name := f.Name + ":"; i == 0 && strings.HasPrefix(line, name) {
 				line = t.paint(bold, name) + strings.TrimPrefix(line, name)
 			}
@@ -130,8 +131,8 @@ func (t *texter) anomalies(r Results, h *history.History) {
 		if a.Key != "" {
 			name += " on " + a.Key
 		}
-		t.printf("\n%d. %s\n", i+1, t.paint(red, clean(name)))
-		for _, line := range wrap(clean(upper(a.Explain)), t.columns()-3) {
+		t.printf("\n%d. %s\n", i+1, t.paint(red, plain.Clean(name)))
+		for _, line := range wrap(plain.Clean(upper(a.Explain)), t.columns()-3) {
 			t.printf("   %s\n", line)
 		}
 		w := newWitness(h, a, i+1)
@@ -158,8 +159,8 @@ func (t *texter) witness(w *witness, faults []Fault) {
 	}
 	var who, what []string
 	for _, s := range w.spans {
-		who = append(who, fmt.Sprintf("[%d] process %d%s", s.Index, s.Process, at(clean(s.Node))))
-		what = append(what, clean(asked(s.Operation)+" → "+came(s.Operation)))
+		who = append(who, fmt.Sprintf("[%d] process %d%s", s.Index, s.Process, at(plain.Clean(s.Node))))
+		what = append(what, plain.Clean(asked(s.Operation)+" → "+came(s.Operation)))
 	}
 	a, b := widest(who), widest(what)
 	moments := w.moments()
@@ -197,7 +198,7 @@ func (t *texter) witness(w *witness, faults []Fault) {
 		t.printf("%s\n", line)
 	}
 	for _, f := range during(faults, w.from, w.to) {
-		t.printf("   %s\n", t.paint(dim, "during "+clean(faultWords(f))))
+		t.printf("   %s\n", t.paint(dim, "during "+plain.Clean(faultWords(f))))
 	}
 }
 
@@ -240,7 +241,7 @@ func (t *texter) faults(r Results) {
 		if !f.Healed {
 			healed = t.paint(yellow, "not proven healed")
 		}
-		t.printf("  %s  %s, %s\n", clean(faultWords(f)), bit, healed)
+		t.printf("  %s  %s, %s\n", plain.Clean(faultWords(f)), bit, healed)
 	}
 }
 
@@ -251,11 +252,11 @@ func (t *texter) checks(r Results) {
 	t.printf("\n%s\n", t.paint(bold, "checks"))
 	var names []string
 	for _, c := range r.Checks {
-		names = append(names, clean(c.Checker))
+		names = append(names, plain.Clean(c.Checker))
 	}
 	width := widest(names)
 	for i, c := range r.Checks {
-		t.printf("  %s  %-7s  %s\n", pad(names[i], width), c.Verdict, t.paint(dim, clean(checkWords(c))))
+		t.printf("  %s  %-7s  %s\n", pad(names[i], width), c.Verdict, t.paint(dim, plain.Clean(checkWords(c))))
 	}
 }
 
@@ -277,7 +278,7 @@ func (t *texter) ladder(r Results) {
 	}
 	t.printf("\n%s\n", t.paint(bold, "consistency"))
 	for _, name := range rungs(r.Ladder) {
-		t.printf("  %-20s %s\n", clean(name), r.Ladder[name])
+		t.printf("  %-20s %s\n", plain.Clean(name), r.Ladder[name])
 	}
 }
 
@@ -311,19 +312,8 @@ func (t *texter) end(r Results) {
 		t.printf("folder:    %s\n", t.o.Folder)
 	}
 	if r.Reproduce != "" {
-		t.printf("reproduce: %s\n", clean(r.Reproduce))
+		t.printf("reproduce: %s\n", plain.Clean(r.Reproduce))
 	}
-}
-
-// clean takes control characters out of what a system said, so that it cannot
-// steer the terminal.
-func clean(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069 {
-			return '�'
-		}
-		return r
-	}, s)
 }
 
 func widest(s []string) int {

@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/faultline-dev/faultline/checker"
+	"github.com/faultline-dev/faultline/reports/junit/junittest"
 )
 
 var update = flag.Bool("update", false, "write the golden files again")
@@ -76,6 +77,9 @@ func TestTextReports(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
+			}
+			if err := junittest.Check(junit.Bytes()); err != nil {
+				t.Errorf("JUnit XML: %v", err)
 			}
 			golden(t, name+".txt", text.Bytes())
 			golden(t, name+".junit.xml", junit.Bytes())

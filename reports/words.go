@@ -13,6 +13,7 @@ import (
 
 	"github.com/faultline-dev/faultline/checker"
 	"github.com/faultline-dev/faultline/history"
+	"github.com/faultline-dev/faultline/reports/plain"
 )
 
 // Sentence is the verdict in one sentence for people.
@@ -232,9 +233,9 @@ func value(v any) string {
 		return "nothing"
 	}
 	if s, ok := v.(string); ok && s != "" && !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == '"' || r == 0x7f }) {
-		return clip(s, maxValue)
+		return plain.Clip(s, maxValue)
 	}
-	return clip(compact(v), maxValue)
+	return plain.Clip(compact(v), maxValue)
 }
 
 // compact is v as JSON in a line, < and > left as they are.
@@ -246,14 +247,6 @@ func compact(v any) string {
 		return fmt.Sprint(v)
 	}
 	return strings.TrimSuffix(b.String(), "\n")
-}
-
-func clip(s string, n int) string {
-	r := []rune(s)
-	if len(r) <= n {
-		return s
-	}
-	return string(r[:n-1]) + "…"
 }
 
 // asked is what an operation asked for: "write 17", "cas 17 → 18".
@@ -331,7 +324,7 @@ func fieldWords(m, known map[string]any) string {
 		case isInt && strings.HasSuffix(k, "_ns"):
 			parts = append(parts, strings.TrimSuffix(k, "_ns")+" "+short(time.Duration(n)))
 		default:
-			parts = append(parts, clip(k, 18)+" "+clip(value(v), 18))
+			parts = append(parts, plain.Clip(k, 18)+" "+plain.Clip(value(v), 18))
 		}
 	}
 	return strings.Join(parts, ", ")

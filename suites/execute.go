@@ -37,6 +37,15 @@ type Outcome struct {
 	Error  string        `json:"error,omitempty"`
 	// Results lack the details of checkers.
 	Results reports.Results `json:"results"`
+	// Tries are the runs before this one that came out unknown.
+	Tries []Try `json:"tries,omitempty"`
+}
+
+// Try is a run that came out unknown and was done once more, with the same seed.
+type Try struct {
+	Why    string        `json:"why"`
+	Folder string        `json:"folder,omitempty"`
+	Took   time.Duration `json:"took_ns"`
 }
 
 // failure is why the run could not be tested, or nil.
@@ -159,30 +168,46 @@ func (x *execution) set(i int, change func(*Outcome)) {
 }
 
 func (x *execution) one(ctx context.Context, i int) {
-	if ctx.Err() != nil || x.s.Budget > 0 && x.o.Now().Sub(x.begun) > x.s.Budget {
+	if x.over(ctx) {
 		x.set(i, func(o *Outcome) { o.State = Skipped })
 		return
 	}
-	begun := x.o.Now()
-	x.set(i, func(o *Outcome) { o.State = Running })
 	c := x.s.Cases[x.outcomes[i].Case]
-	res, folder, err := x.o.Run(ctx, c.Args(x.outcomes[i].Seed))
+	x.set(i, func(o *Outcome) { o.State = Running })
+	for {
+		last := x.try(ctx, c, x.outcomes[i])
+		if last.State != Undecided || len(last.Tries) == c.Retries || x.over(ctx) {
+			x.set(i, func(o *Outcome) { *o = last })
+			return
+		}
+		x.set(i, func(o *Outcome) { o.Tries = append(o.Tries, Try{last.Why(), last.Folder, last.Took}) })
+	}
+}
+
+// over says that nothing more is to start.
+func (x *execution) over(ctx context.Context) bool {
+	return ctx.Err() != nil || x.s.Budget > 0 && x.o.Now().Sub(x.begun) > x.s.Budget
+}
+
+// try runs o once and says what came of it.
+func (x *execution) try(ctx context.Context, c Case, o Outcome) Outcome {
+	begun := x.o.Now()
+	res, folder, err := x.o.Run(ctx, c.Args(o.Seed))
 	for k := range res.Checks {
 		res.Checks[k].Detail = nil
 	}
-	x.set(i, func(o *Outcome) {
-		o.Results, o.Folder, o.Took = res, folder, x.o.Now().Sub(begun)
-		if err == nil && res.Error != "" {
-			err = errors.New(res.Error)
-		}
-		if err != nil {
-			o.Error = err.Error()
-		}
-		o.State = judge(c.Expect, res, o.failure())
-		if ctx.Err() != nil && o.State != Expected {
-			o.State = Skipped // cut short, not judged
-		}
-	})
+	o.Results, o.Folder, o.Took = res, folder, x.o.Now().Sub(begun)
+	if err == nil && res.Error != "" {
+		err = errors.New(res.Error)
+	}
+	if err != nil {
+		o.Error = err.Error()
+	}
+	o.State = judge(c.Expect, res, o.failure())
+	if ctx.Err() != nil && o.State != Expected {
+		o.State = Skipped // cut short, not judged
+	}
+	return o
 }
 
 // judge compares a run with what was expected. A violation that was found counts,

@@ -71,6 +71,9 @@ func (p *reader) add(n *yaml.Node, e entry, cell map[string]string) error {
 		if from.of > 0 {
 			c.Of, c.Need = from.of, from.need
 		}
+		if from.retries >= 0 {
+			c.Retries = from.retries
+		}
 		if from.expect != nil {
 			c.Expect = *from.expect
 		}

@@ -47,7 +47,7 @@ func Read(r io.Reader, file string) (Suite, error) {
 	if err = d.Decode(&more); !errors.Is(err, io.EOF) {
 		return Suite{}, fmt.Errorf("%s:%d:1: a suite is one YAML document; found another", file, max(1, more.Line))
 	}
-	p := reader{file: file, names: map[string]string{}}
+	p := reader{file: file, names: map[string]string{}, defaults: entry{retries: -1}}
 	err = p.suite(doc.Content[0])
 	return p.s, err
 }
@@ -76,6 +76,7 @@ type entry struct {
 	flags    map[string]string
 	name     string
 	of, need int
+	retries  int // -1 where none are given
 	expect   *Expect
 	axes     []axis
 	exclude  []map[string]string
@@ -234,8 +235,8 @@ func (p *reader) seed(n *yaml.Node) (uint64, error) {
 
 // entry reads one item; only runs have a matrix.
 func (p *reader) entry(n *yaml.Node, run bool) (entry, error) {
-	e := entry{flags: map[string]string{}}
-	known := append(flagNames(), "opts", "repeat", "expect")
+	e := entry{flags: map[string]string{}, retries: -1}
+	known := append(flagNames(), "opts", "repeat", "retries-unknown", "expect")
 	if run {
 		known = append([]string{"name", "matrix", "exclude", "include"}, known...)
 	}
@@ -246,6 +247,8 @@ func (p *reader) entry(n *yaml.Node, run bool) (entry, error) {
 			e.name, err = p.text(v)
 		case "repeat":
 			e.of, e.need, err = p.repeat(v)
+		case "retries-unknown":
+			e.retries, err = p.retries(v)
 		case "expect":
 			e.expect, err = p.expect(v)
 		case "matrix":
@@ -315,6 +318,21 @@ func (p *reader) repeat(n *yaml.Node) (of, need int, err error) {
 		return 0, 0, p.fail(n, "repeat %q: expected a number, \"5 of 5\" or \"at least 4 of 5\"", s)
 	}
 	return of, need, nil
+}
+
+// maxRetries bounds how often one run is done once more.
+const maxRetries = 10
+
+func (p *reader) retries(n *yaml.Node) (int, error) {
+	s, err := p.text(n)
+	if err != nil {
+		return 0, err
+	}
+	v, err := strconv.Atoi(s)
+	if err != nil || v < 0 || v > maxRetries {
+		return 0, p.fail(n, "retries-unknown %s: expected a number from 0 to %d", s, maxRetries)
+	}
+	return v, nil
 }
 
 // expect reads a verdict, or a verdict with anomalies.

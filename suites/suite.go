@@ -36,7 +36,11 @@ type Case struct {
 	// Of says how often to run it, Need in how many of these runs what is expected
 	// must come about.
 	Of, Need int
-	Expect   Expect
+	// Retries says how often a run that comes out unknown, where that was not
+	// expected, is done once more: a busy machine can leave a run without the
+	// successes that it needs. What was found is never retried.
+	Retries int
+	Expect  Expect
 }
 
 // Flag is one flag of `faultline run`.

@@ -6,8 +6,10 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -18,6 +20,7 @@ import (
 
 	"github.com/faultline-dev/faultline/checker"
 	"github.com/faultline-dev/faultline/reports"
+	"github.com/faultline-dev/faultline/reports/junit/junittest"
 )
 
 var update = flag.Bool("update", false, "write the golden files again")
@@ -98,6 +101,7 @@ func TestErrorsNameLineAndColumn(t *testing.T) {
 		"name: a\nruns: [{matrix: {nodes: 3}}]\n": "s.yaml:2:25: expected a list of values",
 		"name: a\nruns: [{matrix: {nodes: [3]}, exclude: [{nodes: 4}]}]\n": "s.yaml:2:8: exclude number 1 matches no cell",
 		"name: a\nruns: [{expect: {verdict: valid, anomalies: x}}]\n":      "s.yaml:2:17: anomalies are expected of the verdict valid",
+		"name: a\nruns: [{retries-unknown: 99}]\n":                         "s.yaml:2:26: retries-unknown 99: expected a number from 0 to 10",
 		"name: a\nbudget: soon\nruns: [{}]\n":                              `s.yaml:2:9: "soon" is not a time`,
 		"name: [\n":                                                        "s.yaml:1:1: did not find expected node content",
 		"name: a\nruns: [{}]\n---\nname: b\n":                              "s.yaml:3:1: a suite is one YAML document",
@@ -219,7 +223,22 @@ runs:
   - {name: alarm, bug: <script>}
   - {name: undecided, bug: unknown}
   - {name: broken, bug: broken}
+  - {name: busy, bug: busy, retries-unknown: 1}
 `
+
+// busy is played, but the first run that asks for the bug busy has nothing to say.
+func busy() Runner {
+	var once sync.Once
+	return func(ctx context.Context, args []string) (r reports.Results, folder string, err error) {
+		r, folder, err = played(ctx, args)
+		if slices.Contains(args, "--bug=busy") {
+			once.Do(func() {
+				r.Verdict, r.Reason, folder = checker.Unknown, "too few reads succeeded", "runs/w"
+			})
+		}
+		return r, folder, err
+	}
+}
 
 func fixed() func() time.Time {
 	var mu sync.Mutex
@@ -235,7 +254,7 @@ func fixed() func() time.Time {
 func TestSummaries(t *testing.T) {
 	t.Parallel()
 	s := read(t, outcomes)
-	got := Execute(t.Context(), s, Options{Run: played, Seed: 1, Now: fixed()})
+	got := Execute(t.Context(), s, Options{Run: busy(), Seed: 1, Now: fixed()})
 	m := Sum(s, got)
 	m.Seed, m.Took = 1, time.Minute
 	if m.State() != Unexpected {
@@ -244,6 +263,9 @@ func TestSummaries(t *testing.T) {
 	var text, markdown, page, junit, notes bytes.Buffer
 	if err := errors.Join(m.WriteText(&text), m.WriteMarkdown(&markdown), m.WriteHTML(&page), WriteJUnit(&junit, m), m.WriteAnnotations(&notes)); err != nil {
 		t.Fatal(err)
+	}
+	if err := junittest.Check(junit.Bytes()); err != nil {
+		t.Errorf("JUnit XML: %v", err)
 	}
 	golden(t, "summary.txt", text.Bytes())
 	golden(t, "summary.md", markdown.Bytes())
@@ -312,6 +334,48 @@ func TestResumeOfAChangedSuite(t *testing.T) {
 	}
 	if err := j.Close(); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestOnlyUnknownsAreDoneOnceMore: what was found, and what could not be tested, is
+// never retried; what was retried is told.
+func TestOnlyUnknownsAreDoneOnceMore(t *testing.T) {
+	t.Parallel()
+	s := read(t, `name: a
+defaults: {retries-unknown: 2}
+runs:
+  - {name: found, bug: stale}
+  - {name: broken, bug: broken}
+  - {name: never, bug: unknown}
+  - {name: not asked to, bug: unknown, retries-unknown: 0}
+  - {name: expected, bug: unknown, expect: unknown}
+  - {name: busy, bug: busy}
+`)
+	run := busy()
+	calls := map[string]int{}
+	seeds := map[string]bool{}
+	var lines bytes.Buffer
+	view := NewView(&lines, nil, s)
+	got := Execute(t.Context(), s, Options{Seed: 1, Now: fixed(), Update: view.Update, Run: func(ctx context.Context, args []string) (reports.Results, string, error) {
+		calls[args[0]]++
+		seeds[args[len(args)-1]] = true
+		return run(ctx, args)
+	}})
+	var states []string
+	for _, o := range got {
+		states = append(states, fmt.Sprintf("%s/%d", o.State, len(o.Tries)))
+	}
+	if want := "unexpected/0 not tested/0 unknown/2 unknown/0 expected/0 expected/1"; strings.Join(states, " ") != want {
+		t.Errorf("got %s, want %s", strings.Join(states, " "), want)
+	}
+	if calls["--bug=stale"] != 1 || calls["--bug=broken"] != 1 || calls["--bug=unknown"] != 5 || calls["--bug=busy"] != 2 {
+		t.Errorf("calls: %v", calls)
+	}
+	if len(seeds) != len(s.Cases) {
+		t.Errorf("a retry had another seed: %d seeds", len(seeds))
+	}
+	if n := strings.Count(lines.String(), "once more after unknown"); n != 3 {
+		t.Errorf("%d retries are told in\n%s", n, &lines)
 	}
 }
 

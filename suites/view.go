@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 	"unicode/utf8"
+
+	"github.com/faultline-dev/faultline/reports/plain"
 )
 
 // View tells the progress of a suite: a table that is rewritten on a terminal, a
@@ -48,9 +50,12 @@ func (v *View) Update(o Outcome) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.seen[o.Case][o.Repeat] = o.State
-	if o.State == Running {
+	switch n := len(o.Tries); {
+	case o.State == Running && n == 0:
 		v.now = append(v.now, o)
-	} else {
+	case o.State == Running && v.size == nil:
+		fmt.Fprintln(v.w, plain.Clean(fmt.Sprintf("%d/%d  %s  %s", v.done, v.s.Runs(), v.name(o), o.Tries[n-1])))
+	case o.State != Running:
 		v.done++
 		v.now = slices.DeleteFunc(v.now, func(x Outcome) bool { return x.Case == o.Case && x.Repeat == o.Repeat })
 	}
@@ -66,7 +71,7 @@ func (v *View) Update(o Outcome) {
 	if why := o.Why(); why != "" && o.State != Skipped {
 		line += "  " + why
 	}
-	fmt.Fprintln(v.w, printable(line))
+	fmt.Fprintln(v.w, plain.Clean(line))
 }
 
 // name is that of a run.
@@ -87,7 +92,7 @@ func (v *View) table() {
 	first, last := v.window(rows)
 	names, runs := 0, 0
 	for _, c := range v.s.Cases[first:last] {
-		names, runs = max(names, utf8.RuneCountInString(printable(c.Name))), max(runs, c.Of)
+		names, runs = max(names, utf8.RuneCountInString(plain.Clean(c.Name))), max(runs, c.Of)
 	}
 	runs = min(runs, columns/2)
 	names = min(names, columns-runs-2)
@@ -98,7 +103,7 @@ func (v *View) table() {
 		for _, s := range v.seen[i] {
 			marks.WriteString(mark[s])
 		}
-		lines = append(lines, fmt.Sprintf("%-*s  %s", names, clip(printable(v.s.Cases[i].Name), names), clip(marks.String(), runs)))
+		lines = append(lines, fmt.Sprintf("%-*s  %s", names, plain.Clip(plain.Clean(v.s.Cases[i].Name), names), plain.Clip(marks.String(), runs)))
 	}
 	foot := fmt.Sprintf("%d of %d runs done, %s", v.done, v.s.Runs(), v.took.Round(time.Second))
 	if last-first < len(v.s.Cases) {
@@ -111,7 +116,7 @@ func (v *View) table() {
 	if len(now) > 0 {
 		foot += ": " + strings.Join(now, "; ")
 	}
-	lines = append(lines, clip(printable(foot), columns))
+	lines = append(lines, plain.Clip(plain.Clean(foot), columns))
 	var b strings.Builder
 	if v.lines > 0 {
 		fmt.Fprintf(&b, "\x1b[%dA", v.lines)
@@ -138,13 +143,6 @@ func (v *View) window(rows int) (first, last int) {
 	}
 	first = min(max(0, at-rows/2), n-rows)
 	return first, first + rows
-}
-
-func clip(s string, n int) string {
-	if utf8.RuneCountInString(s) <= n {
-		return s
-	}
-	return string([]rune(s)[:max(0, n-1)]) + "…"
 }
 
 func marks() map[State]string {

@@ -7,7 +7,8 @@ import (
 	"io"
 	"strings"
 	"time"
-	"unicode/utf8"
+
+	"github.com/faultline-dev/faultline/reports/plain"
 )
 
 // Snapshot is the state of a run.
@@ -106,7 +107,7 @@ func (v *View) plain(s Snapshot) string {
 	if e := errorWords(s.Errors); e != "" {
 		line += "  " + e
 	}
-	return clean(line)
+	return plain.Clean(line)
 }
 
 // draw rewrites the lines on the terminal.
@@ -138,7 +139,7 @@ func (v *View) draw(s Snapshot) {
 		if i > 0 {
 			b.WriteString("\n")
 		}
-		b.WriteString("\x1b[K" + clip(clean(l), v.width-1))
+		b.WriteString("\x1b[K" + plain.Clip(plain.Clean(l), v.width-1))
 	}
 	b.WriteString("\x1b[J")
 	v.lines = len(lines)
@@ -187,27 +188,10 @@ func errorWords(errors map[string]int) string {
 			break
 		}
 		used[best] = true
-		words = append(words, fmt.Sprintf("%s × %d", clip(best, 32), errors[best]))
+		words = append(words, fmt.Sprintf("%s × %d", plain.Clip(best, 32), errors[best]))
 	}
 	if len(errors) > maxErrors {
 		words = append(words, "…")
 	}
 	return strings.Join(words, ", ")
-}
-
-// clean takes control characters out of what a system said.
-func clean(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r >= 0x7f && r < 0xa0 {
-			return '�'
-		}
-		return r
-	}, s)
-}
-
-func clip(s string, n int) string {
-	if utf8.RuneCountInString(s) <= n {
-		return s
-	}
-	return string([]rune(s)[:max(0, n-1)]) + "…"
 }

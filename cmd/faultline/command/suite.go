@@ -327,6 +327,7 @@ func printSuites(env *Env, sums []suites.Summary) error {
 		Anomalies map[string]int  `json:"anomalies"`
 		Run       string          `json:"run"`
 		Error     string          `json:"error,omitempty"`
+		Tries     []suites.Try    `json:"tries,omitempty"` // unknown, and done once more
 	}
 	type kase struct {
 		Name   string       `json:"name"`
@@ -349,7 +350,7 @@ func printSuites(env *Env, sums []suites.Summary) error {
 		for _, c := range m.Cases {
 			k := kase{c.Name, c.State, c.Expect.String(), c.Met, c.Need, c.Of, []run{}}
 			for _, o := range c.Runs {
-				k.Runs = append(k.Runs, run{o.Seed, o.State, o.Results.Verdict, o.Results.AnomalyCounts(), o.Folder, o.Error})
+				k.Runs = append(k.Runs, run{o.Seed, o.State, o.Results.Verdict, o.Results.AnomalyCounts(), o.Folder, o.Error, o.Tries})
 			}
 			s.Cases = append(s.Cases, k)
 		}
