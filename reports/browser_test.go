@@ -135,7 +135,7 @@ func TestPageStaysFluent(t *testing.T) {
 	ctx := browser(t)
 	for _, size := range sizes {
 		t.Run(fmt.Sprint(size.n), func(t *testing.T) {
-			f := synthFolder(t, size.n, staleRead)
+			f := synthFolder(t, size.n, staleRead) //nolint:contextcheck // the browser's is none of its own
 			began := time.Now()
 			if err := Render(f); err != nil {
 				t.Fatal(err)

@@ -32,11 +32,11 @@ func WriteCompareText(w io.Writer, c Comparison, worse []Regression) error {
 	for _, s := range c.Sections {
 		b.WriteString("\n" + s.Title + "\n")
 		for _, r := range s.Rows {
-			line := pad("  "+plain.Clean(r.Name), first)
+			line := []string{pad("  "+plain.Clean(r.Name), first)}
 			for i, cell := range r.Cells {
-				line += "  " + pad(cmp.Or(plain.Clean(cell.Text), "–"), widths[i])
+				line = append(line, pad(cmp.Or(plain.Clean(cell.Text), "–"), widths[i]))
 			}
-			b.WriteString(strings.TrimRight(line, " ") + "\n")
+			b.WriteString(strings.TrimRight(strings.Join(line, "  "), " ") + "\n")
 		}
 	}
 	for _, x := range worse {

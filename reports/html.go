@@ -175,7 +175,7 @@ func newPage(s Source) *page {
 	}
 	p.Title = fmt.Sprintf("%s: %s %s, %s", p.Word, subject(r), r.Workload, strings.Join(asKinds(r.Nemesis), " + "))
 	p.HasOps = s.History != nil && s.History.Len() > 0
-	for _, f := range Reading(r, s.History) {
+	for _, f := range reading(r, s.History) {
 		p.Reading = append(p.Reading, fact{f.Name, together(f.Value)})
 	}
 	p.facts()

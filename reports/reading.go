@@ -47,10 +47,10 @@ func promises() map[string]string {
 	}
 }
 
-// Reading is what helps to understand the verdict without knowing the test: which
+// reading is what helps to understand the verdict without knowing the test: which
 // promise was broken, why it is the store and not the test, how much consistency
 // is left; or what a run without a verdict means. h may be nil.
-func Reading(r Results, h *history.History) []fact {
+func reading(r Results, h *history.History) []fact {
 	var facts []fact
 	add := func(name, text string) {
 		if text != "" {

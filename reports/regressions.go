@@ -2,7 +2,6 @@ package reports
 
 import (
 	"cmp"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -22,15 +21,15 @@ type Regression struct {
 // Kind is what a run tested, whatever version, seed and time: runs of one kind
 // are compared with each other.
 func (r *Results) Kind() string {
-	s := r.System
+	system := r.System
 	if r.Bug != "" {
-		s += "!" + r.Bug
+		system += "!" + r.Bug
 	}
-	s += fmt.Sprintf(" %s %s on %s", r.Workload, cmp.Or(strings.Join(asKinds(r.Nemesis), "+"), "none"), r.On)
+	words := []string{system, r.Workload, cmp.Or(strings.Join(asKinds(r.Nemesis), "+"), "none"), "on " + r.On}
 	for _, k := range slices.Sorted(maps.Keys(r.Options)) {
-		s += " " + k + "=" + r.Options[k]
+		words = append(words, k+"="+r.Options[k])
 	}
-	return s
+	return strings.Join(words, " ")
 }
 
 // GroupByKind sorts runs into groups of one kind, in the order of their names.

@@ -2,6 +2,7 @@ package reports
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"maps"
 	"math"
@@ -95,7 +96,7 @@ func (s *synth) judge(tb testing.TB, f *Folder, r *Results) {
 		s.judges = append(s.judges, power.New(power.Options{Faults: r.Nemesis}))
 	}
 	for _, c := range s.judges {
-		got := c.Check(tb.Context(), h)
+		got := c.Check(context.Background(), h)
 		got.Duration, got.PeakBytes = 31*time.Millisecond, 4<<20
 		if err := r.Add(got); err != nil {
 			tb.Fatal(err)
@@ -123,23 +124,23 @@ func (s *synth) logs(tb testing.TB, f *Folder, now time.Time) {
 // at is a moment of the run by its share.
 func (s *synth) at(share float64) time.Duration { return time.Duration(share * float64(s.length)) }
 
-func (s *synth) fault(id int, f string, from, to float64, targets []any, evidence map[string]any, bit bool) {
+func (s *synth) fault(id int, f string, from, to float64, targets []any, evidence map[string]any) {
 	event := func(at time.Duration, phase string, more map[string]any) {
 		v := map[string]any{"id": int64(id), "phase": phase, "targets": targets}
 		maps.Copy(v, more)
 		s.events = append(s.events, history.Op{Time: at, Process: history.Nemesis, Type: history.Info, F: f, Value: v})
 	}
 	event(s.at(from), "start", nil)
-	event(s.at(from+0.004), "probe", map[string]any{"evidence": evidence, "bit": bit})
+	event(s.at(from+0.004), "probe", map[string]any{"evidence": evidence, "bit": true})
 	event(s.at(to), "heal", nil)
 	event(s.at(to+0.004), "gone", map[string]any{"evidence": map[string]any{"state": "as before"}, "healed": true})
 }
 
 func (s *synth) faults() {
 	cut := map[string]any{"cut": []any{"n1>n2", "n2>n1", "n1>n3", "n3>n1"}, "open": []any{"n2>n3", "n3>n2"}}
-	s.fault(1, "partition", 0.2, 0.38, []any{"n1"}, cut, true)
-	s.fault(2, "kill", 0.5, 0.6, []any{"n2"}, map[string]any{"n2": "dead"}, true)
-	s.fault(3, "partition", 0.7, 0.82, []any{"n3"}, cut, true)
+	s.fault(1, "partition", 0.2, 0.38, []any{"n1"}, cut)
+	s.fault(2, "kill", 0.5, 0.6, []any{"n2"}, map[string]any{"n2": "dead"})
+	s.fault(3, "partition", 0.7, 0.82, []any{"n3"}, cut)
 }
 
 func (s *synth) down(node string, at time.Duration) bool {
@@ -322,7 +323,7 @@ func merge(m map[string]any, more ...any) map[string]any {
 func doubleHold(s *synth, r *Results) {
 	s.only(false)
 	r.Workload, r.Nemesis = "lock", []string{"pause:clients"}
-	s.fault(1, "pause", 0.315, 0.345, []any{"clients"}, map[string]any{"stalled": int64(1), "stalled_sum": int64(1)}, true)
+	s.fault(1, "pause", 0.315, 0.345, []any{"clients"}, map[string]any{"stalled": int64(1), "stalled_sum": int64(1)})
 	holds(s, 20, 280)
 }
 
@@ -337,7 +338,7 @@ func naiveLock(s *synth, r *Results) {
 func expiredRead(s *synth, r *Results) {
 	s.only(false)
 	s.judges = []checker.Checker{cache.New(cache.Options{Earliest: true, Latest: true, Tolerance: 20 * time.Millisecond})}
-	s.fault(1, "kill", 0.36, 0.38, []any{"n2"}, map[string]any{"n2": "dead"}, true)
+	s.fault(1, "kill", 0.36, 0.38, []any{"n2"}, map[string]any{"n2": "dead"})
 	for n, key := range []string{"session", "basket"} {
 		for i := range 12 {
 			at, entry := 700*i+50, map[string]any{"v": int64(i + 1), "ttl_ns": int64(400 * time.Millisecond)}

@@ -107,7 +107,7 @@ func (t *texter) verdict(r Results, h *history.History) {
 
 // reading tells what helps to understand the verdict, in paragraphs.
 func (t *texter) reading(r Results, h *history.History) {
-	facts := Reading(r, h)
+	facts := reading(r, h)
 	if len(facts) > 0 {
 		t.printf("\n")
 	}
