@@ -32,11 +32,11 @@ func TestCompare(t *testing.T) {
 	b.Availability.Faults[0].Recovery = 4 * time.Second
 	b.Availability.Faults[0].Latency.P99 = 200 * time.Millisecond
 	c := Compare([]Group{{Name: a.Version, Runs: []Results{a}}, {Name: b.Version, Runs: []Results{b}}})
-	worse := Regressions([]Results{a}, []Results{b})
+	worse, _ := Regressions([]Results{a}, []Results{b})
 	if len(worse) != 6 {
 		t.Errorf("worse: %+v", worse)
 	}
-	if more := Regressions([]Results{b}, []Results{a}); len(more) != 0 {
+	if more, _ := Regressions([]Results{b}, []Results{a}); len(more) != 0 {
 		t.Errorf("better counts as worse: %+v", more)
 	}
 	var text, page bytes.Buffer
@@ -69,5 +69,20 @@ func TestKindsKeepModesApart(t *testing.T) {
 	}
 	if !slices.Equal(names, want) {
 		t.Errorf("got %q", names)
+	}
+}
+
+// TestRegressionsFindTheirCounterparts: a planted bug is held against the sound
+// store where the baseline does not have it, and what has no counterpart is named.
+func TestRegressionsFindTheirCounterparts(t *testing.T) {
+	t.Parallel()
+	sound, bug, other := run("1", checker.Valid, 950), run("1", checker.Invalid, 950, "stale-read"), run("1", checker.Valid, 950)
+	bug.Bug, other.Workload = "stale-read", "lock"
+	worse, fresh := Regressions([]Results{sound}, []Results{bug, other})
+	if len(worse) == 0 || !slices.Equal(fresh, []string{"etcd lock partition on docker"}) {
+		t.Errorf("worse %v, not in the baseline %v", worse, fresh)
+	}
+	if worse, fresh = Regressions([]Results{sound, bug}, []Results{bug}); len(worse)+len(fresh) != 0 {
+		t.Errorf("worse %v, not in the baseline %v", worse, fresh)
 	}
 }

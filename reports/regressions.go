@@ -65,19 +65,28 @@ const (
 // Regressions says what got worse from the baseline to now, kind by kind: the
 // verdict, a new anomaly or twice as many, a tenth less availability, twice the
 // time and a second more to recover, twice the latency and 100 ms more under a
-// fault, a rung of the ladder lost.
-func Regressions(baseline, now []Results) []Regression {
+// fault, a rung of the ladder lost. Runs of a planted bug that the baseline does
+// not have are compared with those without one. Fresh are the kinds that the
+// baseline does not have at all.
+func Regressions(baseline, now []Results) (worsened []Regression, fresh []string) {
 	before := map[string]Group{}
 	for _, g := range GroupByKind(baseline) {
 		before[g.Name] = g
 	}
-	var all []Regression
 	for _, g := range GroupByKind(now) {
-		if b, ok := before[g.Name]; ok {
-			all = append(all, worse(b, g)...)
+		sound := g.Runs[0]
+		sound.Bug = ""
+		b, ok := before[g.Name]
+		if !ok {
+			b, ok = before[sound.Kind()]
 		}
+		if !ok {
+			fresh = append(fresh, g.Name)
+			continue
+		}
+		worsened = append(worsened, worse(b, g)...)
 	}
-	return all
+	return worsened, fresh
 }
 
 func worse(b, n Group) []Regression {

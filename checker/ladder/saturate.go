@@ -348,5 +348,5 @@ func (t *table) cyclic(rung string, c []int32, p history.Process) Rung {
 	if p != -1 {
 		whose = fmt.Sprintf("as process %v saw it, ", p)
 	}
-	return t.anomaly(rung, fmt.Sprintf("%seach of these must come before the next, and the last before the first: %s%s.", whose, strings.Join(list, "; "), more), ops...)
+	return t.anomaly(rung, whose+fmt.Sprintf("each of these must come before the next, and the last before the first: %s%s.", strings.Join(list, "; "), more), ops...)
 }

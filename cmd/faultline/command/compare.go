@@ -54,11 +54,9 @@ func compareRuns(ctx context.Context, env *Env, f *compareFlags, args []string) 
 	}
 	var worse []reports.Regression
 	if f.baseline != "" {
-		before, err := resultsIn(f.baseline)
-		if err != nil {
-			return &exit.Error{Code: exit.Usage, Err: err}
+		if worse, err = against(env, f.baseline, runs); err != nil {
+			return err
 		}
-		worse = reports.Regressions(before, runs)
 	}
 	c := reports.Compare(groups)
 	if f.html != "" {
@@ -78,6 +76,23 @@ func compareRuns(ctx context.Context, env *Env, f *compareFlags, args []string) 
 		}{c, append([]reports.Regression{}, worse...)})
 	}
 	return reports.WriteCompareText(env.Stdout, c, worse)
+}
+
+// against says what got worse since the runs of a folder. Runs of which it has
+// none of their kind are named; if that is all of them, nothing was compared.
+func against(env *Env, baseline string, runs []reports.Results) ([]reports.Regression, error) {
+	before, err := resultsIn(baseline)
+	if err != nil {
+		return nil, &exit.Error{Code: exit.Usage, Err: err}
+	}
+	worse, fresh := reports.Regressions(before, runs)
+	for _, kind := range fresh {
+		fmt.Fprintf(env.Stderr, "not in the baseline: %s\n", kind)
+	}
+	if len(fresh) == len(reports.GroupByKind(runs)) {
+		return nil, exit.Usagef("--baseline %s: it has no run that tests what any of these do", baseline)
+	}
+	return worse, nil
 }
 
 // groups are the columns: a run, a history that is judged now, or the kinds of
