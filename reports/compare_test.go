@@ -82,6 +82,10 @@ func TestRegressionsFindTheirCounterparts(t *testing.T) {
 	if len(worse) == 0 || !slices.Equal(fresh, []string{"etcd lock partition on docker"}) {
 		t.Errorf("worse %v, not in the baseline %v", worse, fresh)
 	}
+	bug.Options = map[string]string{"min-ok": "5"}
+	if worse, _ = Regressions([]Results{sound}, []Results{bug}); len(worse) == 0 {
+		t.Error("other options hide what got worse")
+	}
 	if worse, fresh = Regressions([]Results{sound, bug}, []Results{bug}); len(worse)+len(fresh) != 0 {
 		t.Errorf("worse %v, not in the baseline %v", worse, fresh)
 	}

@@ -65,28 +65,49 @@ const (
 // Regressions says what got worse from the baseline to now, kind by kind: the
 // verdict, a new anomaly or twice as many, a tenth less availability, twice the
 // time and a second more to recover, twice the latency and 100 ms more under a
-// fault, a rung of the ladder lost. Runs of a planted bug that the baseline does
-// not have are compared with those without one. Fresh are the kinds that the
-// baseline does not have at all.
+// fault, a rung of the ladder lost. A kind that the baseline does not have is
+// compared with the same without its planted bug, or else its options. Fresh are
+// those that have no counterpart even so.
 func Regressions(baseline, now []Results) (worsened []Regression, fresh []string) {
-	before := map[string]Group{}
-	for _, g := range GroupByKind(baseline) {
-		before[g.Name] = g
-	}
 	for _, g := range GroupByKind(now) {
-		sound := g.Runs[0]
-		sound.Bug = ""
-		b, ok := before[g.Name]
-		if !ok {
-			b, ok = before[sound.Kind()]
-		}
-		if !ok {
+		if b := counterpart(baseline, &g.Runs[0]); len(b.Runs) > 0 {
+			worsened = append(worsened, worse(b, g)...)
+		} else {
 			fresh = append(fresh, g.Name)
-			continue
 		}
-		worsened = append(worsened, worse(b, g)...)
 	}
 	return worsened, fresh
+}
+
+// counterpart are the runs of the baseline that tested what r did, as nearly as
+// there are any.
+func counterpart(baseline []Results, r *Results) Group {
+	for _, kind := range []func(*Results) string{(*Results).Kind, soundKind, plainKind} {
+		var g Group
+		for _, b := range baseline {
+			if kind(&b) == kind(r) {
+				g.Runs = append(g.Runs, b)
+			}
+		}
+		if len(g.Runs) > 0 {
+			return g
+		}
+	}
+	return Group{}
+}
+
+// soundKind is the kind without a planted bug.
+func soundKind(r *Results) string {
+	sound := *r
+	sound.Bug = ""
+	return sound.Kind()
+}
+
+// plainKind is the kind without a planted bug and without options.
+func plainKind(r *Results) string {
+	plain := *r
+	plain.Bug, plain.Options = "", nil
+	return plain.Kind()
 }
 
 func worse(b, n Group) []Regression {
