@@ -60,9 +60,9 @@ known-results: build ## published results on real stores, found again, 5 runs ea
 soak-sim: ## 10,000 seeds of each correct store under every fault of the failure model
 	for s in raft paxos; do $(GO) run ./cmd/faultline run --on sim --system $$s --seeds 1..10000 --keep-going || exit 1; done
 
-bench: ## benchmarks against peers in the same process, with ratios
+bench: build ## benchmarks, and every promise on speed and memory beside what was measured
 	$(GO) test -run '^$$' -bench . -benchtime 1x ./history ./generator ./checker/... .
-	$(GO) run ./internal/bench
+	$(GO) run ./internal/bench -faultline bin/faultline $(BENCH)
 
 agree: ## the judges against Porcupine on 200,000 random larger histories: hours
 	FAULTLINE_HISTORIES=200000 $(GO) test -run TestAgreeWithPorcupine -v -count=1 -timeout 12h ./checker/linear

@@ -67,6 +67,7 @@ type History struct {
 	pairs                 [][2]Value
 	others                []any
 	events                int
+	tied                  bool
 }
 
 // table interns strings.
@@ -114,6 +115,26 @@ func (h *History) Len() int { return len(h.invoke) }
 
 // Events is the number of lines, those of the nemesis included.
 func (h *History) Events() int { return h.events }
+
+// Columns are a History's, by operation number, for engines that read them all.
+// The caller must not change them.
+type Columns struct {
+	Index, Ret []int32 // see History.Index and History.Ret
+	In, Out    []Value
+	Kind       []uint8 // see History.FID
+	Type       []Type
+	Key        []int32 // see History.KeyID
+}
+
+// Columns are the columns of all operations.
+func (h *History) Columns() Columns {
+	return Columns{h.invIdx, h.retIdx, h.in, h.out, h.kind, h.typ, h.key}
+}
+
+// Tied says whether some operation was invoked at the very stamp of a completion
+// before it. Where none was, indexes are in the order of time, and one operation
+// precedes another iff its Ret is below the other's Index.
+func (h *History) Tied() bool { return h.tied }
 
 // The columns, by operation number 0 to Len()-1. Each is O(1).
 
@@ -259,6 +280,7 @@ type Builder struct {
 	gone  map[Process]bool  // processes that ended with an info
 	index map[string]Value  // interned others, by their JSON
 	last  time.Duration
+	done  time.Duration // the last completion's time
 }
 
 // Add takes the next event. It refuses, without effect, what no run can have
@@ -323,6 +345,7 @@ func (b *Builder) invoke(op Op) error {
 	if b.open == nil {
 		b.open, b.gone = map[Process]int32{}, map[Process]bool{}
 	}
+	h.tied = h.tied || op.Time == b.done && len(h.invoke) > len(b.open)
 	b.open[op.Process] = int32(len(h.invoke)) //nolint:gosec // bounded by events
 	h.invoke = append(h.invoke, int64(op.Time))
 	h.done = append(h.done, int64(Forever))
@@ -354,6 +377,7 @@ func (b *Builder) complete(op Op) error {
 		return err
 	}
 	delete(b.open, op.Process)
+	b.done = op.Time
 	h.done[i], h.typ[i], h.out[i], h.retIdx[i] = int64(op.Time), op.Type, out, int32(op.Index) //nolint:gosec // bounded by check
 	if op.Type == Info {
 		b.gone[op.Process] = true

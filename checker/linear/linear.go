@@ -108,6 +108,7 @@ func Check(ctx context.Context, h *history.History, o Options) checker.Result {
 type part struct {
 	v    view
 	name string
+	from int // where its operations begin in the plan's columns
 }
 
 // decision is the judgement of one part.
@@ -129,6 +130,11 @@ type plan struct {
 	found    atomic.Int32
 	measured atomic.Bool // some memory was measured of a child process
 	detail   *Detail
+
+	// columns are those of all parts of a register, made when first asked for.
+	columns    columns
+	columnsErr error
+	once       sync.Once
 }
 
 func (p *plan) prepare() error {
@@ -166,7 +172,7 @@ func (p *plan) split() error {
 	}
 	if len(h.Keys()) <= 1 {
 		if len(h.Keys()) == 1 {
-			p.parts = []part{{whole, h.Keys()[0]}}
+			p.parts = []part{{v: whole, name: h.Keys()[0]}}
 		}
 		return nil
 	}
@@ -189,9 +195,27 @@ func (p *plan) split() error {
 	for k, name := range h.Keys() {
 		v := whole
 		v.ops = ops[at[k]:at[k+1]:at[k+1]]
-		p.parts = append(p.parts, part{v, name})
+		p.parts = append(p.parts, part{v, name, int(at[k])})
 	}
 	return nil
+}
+
+// columnsOf are the columns of a part of a register.
+func (p *plan) columnsOf(pt part) (columns, error) {
+	p.once.Do(func() {
+		var starts []int32
+		if len(p.parts) > 1 {
+			starts = make([]int32, len(p.parts))
+			for k, pt := range p.parts {
+				starts[k] = int32(pt.from) //nolint:gosec // an op number
+			}
+		}
+		p.columns, p.columnsErr = newColumns(p.h, starts, p.o.Model.Name == "excluding-register", p.b)
+	})
+	if p.columnsErr != nil {
+		return columns{}, p.columnsErr
+	}
+	return p.columns.part(pt.from, pt.from+pt.v.len()), nil
 }
 
 // run judges the parts in a bounded pool of workers.
@@ -268,8 +292,12 @@ func thousands(n int) string {
 // byFast asks the near-linear engine of the model.
 func (p *plan) byFast(pt part) (decision, error) {
 	switch p.o.Model.Name {
-	case "register", "cas-register":
-		z, c, err := checkZones(pt.v, p.b)
+	case "register", "cas-register", "excluding-register":
+		col, err := p.columnsOf(pt)
+		if err != nil {
+			return decision{}, err
+		}
+		z, c, err := checkZones(pt.v, col, p.b)
 		if err != nil {
 			return decision{}, err
 		}

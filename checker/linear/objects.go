@@ -29,20 +29,6 @@ func (p *plan) byObject(pt part) (decision, error) {
 	var err error
 	only := "" // why finding nothing proves nothing
 	switch p.o.Model.Name {
-	case "excluding-register":
-		z, c, zerr := checkZones(pt.v, p.b)
-		switch {
-		case zerr != nil:
-			return decision{}, zerr
-		case c.kind == kindNone:
-			return decision{}, inapplicable{"failed compare-and-sets assert something"}
-		}
-		// Without those assertions it is wrong already.
-		d := decision{verdict: checker.Invalid, engine: Fast}
-		if int(p.found.Add(1)) <= p.o.MaxAnomalies {
-			p.explainZones(pt, z, c, &d)
-		}
-		return d, nil
 	case "owner-mutex":
 		f, err = checkHolds(pt.v)
 	case "queue":
@@ -99,7 +85,7 @@ func (p *plan) splitElements(whole view) error {
 			at[e] = n
 			v := whole
 			v.ops = []int32{}
-			p.parts = append(p.parts, part{v, h.Keys()[e.key]})
+			p.parts = append(p.parts, part{v: v, name: h.Keys()[e.key]})
 		}
 		p.parts[n].v.ops = append(p.parts[n].v.ops, int32(i)) //nolint:gosec // an op number
 	}

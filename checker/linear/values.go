@@ -62,12 +62,13 @@ func (t *values) put(v history.Value, block int32) bool {
 
 // get returns 0 where v is not there.
 func (t *values) get(v history.Value) int32 {
-	if t.dense != nil {
-		if i := int64(v>>2) - t.base; v&3 == t.tag && i >= 0 && i < int64(len(t.dense)) {
-			return t.dense[i]
-		}
-		return 0
+	if i := uint64(int64(v>>2) - t.base); v&3 == t.tag && i < uint64(len(t.dense)) { //nolint:gosec // wraps below the base
+		return t.dense[i]
 	}
+	return t.sparse(v)
+}
+
+func (t *values) sparse(v history.Value) int32 {
 	if len(t.keys) == 0 {
 		return 0
 	}

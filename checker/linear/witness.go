@@ -119,7 +119,7 @@ func (z *zones) certain(k int32) int {
 	if z.col.code[k]&open == 0 {
 		at = h.Ret(z.v.at(int(k)))
 	}
-	if b, ok := z.block(z.to(int(k), z.col.code[k]&^open)); ok {
+	if b, ok := z.block(z.col.val[k]); ok {
 		z.readers(b, func(k int32) { at = min(at, h.Ret(z.v.at(int(k)))) })
 	}
 	return min(at, z.v.cut)
@@ -249,7 +249,7 @@ func (e *explainer) phantom(a *checker.Anomaly) []int32 {
 	}
 	for k := range e.full.len() {
 		i := e.full.at(k)
-		if c := e.z.fs[h.FID(i)]; c != writing && c != swapping || gives(h, i) != v || v == history.None {
+		if v == history.None || gives(h, i) != v {
 			continue
 		}
 		if h.Type(i) != history.Fail { // written later than the prefix goes
@@ -375,11 +375,11 @@ func (e *explainer) staleName(c, d int32) string {
 		}
 		v, ok := z.sawAt(k)
 		b, written := z.block(v)
-		if ok && written && b > 0 && v != e.value(r) && (v == now || h.Invoke(z.v.at(int(z.writer[b]))) > told) {
+		if ok && written && b > 0 && v != e.value(r) && (v == now || h.Invoke(z.v.at(int(z.blocks[b].writer))) > told) {
 			return "stale-read"
 		}
 	}
-	if b, ok := z.block(now); ok && b > 0 && z.col.code[z.writer[b]]&open == 0 {
+	if b, ok := z.block(now); ok && b > 0 && z.col.code[z.blocks[b].writer]&open == 0 {
 		return "lost-write"
 	}
 	return "nonlinearizable"
@@ -391,8 +391,7 @@ func (z *zones) sawAt(k int) (history.Value, bool) {
 	case reading:
 		return z.col.val[k], true
 	case swapping:
-		u, _ := z.v.h.Pair(z.col.val[k])
-		return u, true
+		return z.col.from[k], true
 	}
 	return history.None, false
 }
@@ -422,7 +421,7 @@ func (e *explainer) writers(at []int32) []int32 {
 				continue
 			}
 			if b, ok := e.z.block(e.z.col.val[k]); ok && b > 0 {
-				set[int32(e.op(e.z.writer[b]))] = true //nolint:gosec // an op number
+				set[int32(e.op(e.z.blocks[b].writer))] = true //nolint:gosec // an op number
 			}
 		}
 	}
@@ -496,8 +495,8 @@ func (e *explainer) observer(w history.Value) int32 {
 			found = k
 		}
 	})
-	if found < 0 && e.z.swaps && e.z.next[b] > 0 && e.z.next[b] != b {
-		found = e.z.writer[e.z.next[b]]
+	if n := e.z.blocks[b].next; found < 0 && n > 0 && n != b {
+		found = e.z.blocks[n].writer
 	}
 	if found < 0 {
 		return -1

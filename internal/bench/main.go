@@ -1,157 +1,122 @@
-// Command bench times the judges against Porcupine on the same histories in the
-// same process, with sorting as many integers as the yardstick, and prints the
-// ratios. `make bench` runs it.
+// Command bench measures what the judges promise on speed and memory, a row a
+// promise: against sorting as many integers, and against Porcupine in the same
+// process on the same histories. `make bench` runs it.
+//
+// Whatever is compared is timed in turns, and a ratio is the median of those of
+// the turns. Memory is all that one check allocates, whether or not it was given
+// back meanwhile: no less than its peak.
 package main
 
 import (
-	"context"
 	"flag"
 	"fmt"
-	"math/rand/v2"
 	"os"
-	"runtime"
-	"slices"
 	"strings"
 	"time"
-
-	"github.com/faultline-dev/faultline/checker"
-	"github.com/faultline-dev/faultline/checker/linear"
-	"github.com/faultline-dev/faultline/checker/model"
-	"github.com/faultline-dev/faultline/checker/synth"
-	"github.com/faultline-dev/faultline/history"
 )
 
+// options of all rows.
+type options struct {
+	long   bool
+	cpu    bool
+	limit  time.Duration
+	binary string
+	dir    string
+}
+
+// row is one promise.
 type row struct {
-	synth.Options
-	spec      string
-	engine    string
-	porcupine bool // ask it too
+	name    string
+	measure func(options) (line, error)
+}
+
+// line is what was measured.
+type line struct {
+	engine  string  // and its verdict
+	ns      float64 // an operation
+	bytes   float64 // an operation
+	peer    string  // what the other took
+	got     string  // the ratio, or the figure that was asked for
+	asked   string
+	failed  []string // promises not kept
+	skipped string   // why it was not measured
 }
 
 func main() {
-	long := flag.Bool("long", false, "also 10,000,000 operations")
-	limit := flag.Duration("porcupine", 20*time.Second, "Porcupine's time limit a history")
-	only := flag.String("only", "", "only rows that contain this")
+	var o options
+	only := ""
+	flag.BoolVar(&o.long, "long", false, "also 10,000,000 operations, and a minute for each cell in which Porcupine finds no answer")
+	flag.BoolVar(&o.cpu, "cpu", false, "count processor time instead of time: for machines that do other work as well")
+	flag.StringVar(&o.binary, "faultline", "", "the built command, for the rows that read files; without it they are skipped")
+	flag.StringVar(&only, "only", "", "only the rows whose names contain this")
 	flag.Parse()
-	fmt.Fprintf(os.Stdout, "%-64s %10s %8s %8s %10s %12s %10s\n", "history", "verdict", "ns/op", "bytes/op", "x sort", "porcupine", "ratio")
-	for _, r := range rows(*long) {
-		name := r.name()
-		if !strings.Contains(name, *only) {
-			continue
-		}
-		if err := measure(name, r, *limit); err != nil {
-			fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
-			os.Exit(1) //nolint:forbidigo // this is main
-		}
+	o.limit = 20 * time.Second
+	if o.long {
+		o.limit = time.Minute
 	}
-}
-
-func (r row) name() string {
-	what := r.Anomaly
-	if what == "" {
-		what = "right"
+	dir, err := os.MkdirTemp("", "faultline-bench")
+	if err == nil {
+		o.dir = dir
+		err = run(o, only)
+		err = first(err, os.RemoveAll(dir))
 	}
-	return fmt.Sprintf("%s/%s %d ops %d processes %d keys %g%% info %s", r.engine, r.spec, r.Ops, r.Processes, r.Keys, 100*r.Info, what)
-}
-
-func rows(long bool) []row {
-	var rs []row
-	add := func(engine, spec string, ops, processes, keys int, info float64, anomaly string, porcupine bool) {
-		gen := spec
-		if spec == "excluding-register" {
-			gen = "cas-register"
-		}
-		rs = append(rs, row{synth.Options{
-			Model: gen, Ops: ops, Processes: processes, Keys: keys, Info: info, Anomaly: anomaly, At: 0.98, Seed: 1,
-		}, spec, engine, porcupine})
-	}
-	specs := []string{"register", "cas-register", "excluding-register"}
-	for _, spec := range specs {
-		sizes := []int{100_000, 1_000_000}
-		if long {
-			sizes = append(sizes, 10_000_000)
-		}
-		for _, n := range sizes {
-			for _, p := range []int{8, 64} {
-				add(linear.Auto, spec, n, p, 1, 0, "", false)
-				add(linear.Auto, spec, n, p, 1, 0, "stale-read", false)
-			}
-		}
-		for _, info := range []float64{0.001, 0.01, 0.2} {
-			add(linear.Auto, spec, 1_000_000, 8, 1, info, "", false)
-			add(linear.Auto, spec, 1_000_000, 8, 1, info, "stale-read", false)
-		}
-		add(linear.Auto, spec, 10_000, 8, 1, 0, "", true)
-		add(linear.Auto, spec, 100_000, 4, 1, 0, "", true)
-		add(linear.Auto, spec, 1_000_000, 4, 100, 0, "", true)
-		add(linear.Auto, spec, 10_000, 8, 1, 0, "stale-read", true)
-		add(linear.Auto, spec, 10_000, 16, 1, 0, "", true)
-		add(linear.Auto, spec, 1_000, 32, 1, 0, "", true)
-	}
-	for _, spec := range []string{"cas-register", "kv", "owner-mutex"} {
-		add(linear.Search, spec, 1_000, 8, 1, 0, "", true)
-		add(linear.Search, spec, 10_000, 8, 1, 0, "", true)
-		add(linear.Search, spec, 100_000, 4, 1, 0, "", true)
-		add(linear.Search, spec, 1_000_000, 8, 100, 0, "", true)
-		add(linear.Search, spec, 10_000, 4, 1, 0.01, "", true)
-	}
-	return rs
-}
-
-func measure(name string, r row, limit time.Duration) error {
-	h, err := synth.History(r.Options)
 	if err != nil {
-		return err
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1) //nolint:forbidigo // this is main
 	}
-	spec, err := model.Named(r.spec)
-	if err != nil {
-		return err
-	}
-	res, took := best(h, linear.Options{Model: spec, Engine: r.engine, Timeout: time.Minute})
-	sorted := yardstick(r.Ops)
-	them, ratio := "", ""
-	if r.porcupine {
-		v, theirs := porcupine(h, spec, limit)
-		them, ratio = theirs.Round(time.Microsecond).String(), fmt.Sprintf("%.0f", float64(theirs)/float64(took))
-		if v == checker.Unknown {
-			them, ratio = "> "+them, "> "+ratio
-		} else if v != res.Verdict {
-			ratio += " DISAGREE " + v.String()
+}
+
+func first(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
 		}
 	}
-	n := float64(r.Ops)
-	fmt.Fprintf(os.Stdout, "%-64s %10v %8.1f %8.1f %10.2f %12s %10s %s\n", name, res.Verdict, float64(took)/n, float64(res.PeakBytes)/n,
-		float64(took)/float64(sorted), them, ratio, res.Engine)
 	return nil
 }
 
-func best(h *history.History, o linear.Options) (checker.Result, time.Duration) {
-	var res checker.Result
-	least := time.Duration(1 << 62)
-	for i := 0; i < 5 && (i == 0 || least < 2*time.Second); i++ {
-		runtime.GC()
-		res = linear.Check(context.Background(), h, o)
-		least = min(least, res.Duration)
-	}
-	return res, least
-}
-
-func yardstick(n int) time.Duration {
-	least := time.Duration(1 << 62)
-	for range 3 {
-		xs := make([]int64, n)
-		for i := range xs {
-			xs[i] = int64(i)
+func run(o options, only string) error {
+	const format = "%-66s %-16s %8s %7s %10s %9s %-26s %s\n"
+	fmt.Fprintf(os.Stdout, format, "history", "verdict", "ns/op", "B/op", "other", "measured", "promised", "")
+	kept, missed := 0, 0
+	var flat flatness
+	for _, r := range append(rows(o, &flat), flat.rows()...) {
+		if !strings.Contains(r.name, only) {
+			continue
 		}
-		rand.New(rand.NewPCG(1, 2)).Shuffle(n, func(i, j int) { xs[i], xs[j] = xs[j], xs[i] })
-		start := time.Now()
-		slices.Sort(xs)
-		least = min(least, time.Since(start))
+		l, err := r.measure(o)
+		if err != nil {
+			return fmt.Errorf("%s: %w", r.name, err)
+		}
+		word := "ok"
+		switch {
+		case l.skipped != "":
+			word = "skipped: " + l.skipped
+		case len(l.failed) > 0:
+			word = "MISSED: " + strings.Join(l.failed, ", ")
+			missed++
+		default:
+			kept++
+		}
+		fmt.Fprintf(os.Stdout, format, r.name, l.engine, number(l.ns), number(l.bytes), l.peer, l.got, l.asked, word)
 	}
-	return least
+	fmt.Fprintf(os.Stdout, "%d kept, %d missed\n", kept, missed)
+	return nil
 }
 
-func porcupine(h *history.History, spec model.Spec, limit time.Duration) (checker.Verdict, time.Duration) {
-	res := linear.Check(context.Background(), h, linear.Options{Model: spec, Engine: linear.Porcupine, Timeout: limit, MaxAnomalies: -1})
-	return res.Verdict, res.Duration
+func number(x float64) string {
+	if x == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%.1f", x)
+}
+
+// rows are all promises, but those on flatness, which follow from others.
+func rows(o options, flat *flatness) []row {
+	rs := zoneRows(o, flat)
+	rs = append(rs, ratioRows()...)
+	rs = append(rs, answerRows()...)
+	rs = append(rs, searchRows()...)
+	rs = append(rs, corpusRow())
+	return append(rs, fileRows()...)
 }

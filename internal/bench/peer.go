@@ -1,0 +1,84 @@
+package main
+
+import (
+	"math"
+	"time"
+
+	"github.com/anishathalye/porcupine"
+
+	"github.com/faultline-dev/faultline/checker/model"
+	"github.com/faultline-dev/faultline/history"
+)
+
+// input is an operation as Porcupine is given it. One of unknown fate takes
+// effect where it can and does nothing where it cannot; it returns at the end.
+type input struct {
+	op  model.Op
+	key int
+	may bool
+}
+
+// peer is a history as Porcupine takes it. Making it is not timed.
+type peer struct {
+	model porcupine.Model
+	ops   []porcupine.Operation
+}
+
+func newPeer(h *history.History, spec model.Spec) (*peer, error) {
+	m := spec.New(h)
+	p := &peer{ops: make([]porcupine.Operation, 0, h.Len())}
+	for i := range h.Len() {
+		op, fate, err := m.Decode(i)
+		if err != nil {
+			return nil, err
+		}
+		if fate == model.Drop {
+			continue
+		}
+		o := porcupine.Operation{
+			ClientId: int(h.Process(i)), Input: input{op, h.KeyID(i), fate == model.May}, Call: int64(h.Invoke(i)), Return: int64(h.Return(i)),
+		}
+		if fate == model.May {
+			o.Return = math.MaxInt64
+		}
+		p.ops = append(p.ops, o)
+	}
+	p.model = porcupine.Model{
+		Init: func() any { return m.Init() },
+		Step: func(state, in, _ any) (bool, any) {
+			s, _ := state.(model.State)
+			x, _ := in.(input)
+			if to, ok := m.Step(s, x.op); ok {
+				return true, to
+			}
+			return x.may, s
+		},
+	}
+	if len(h.Keys()) > 1 {
+		p.model.Partition = byKey
+	}
+	return p, nil
+}
+
+func byKey(ops []porcupine.Operation) [][]porcupine.Operation {
+	keys := map[int]int{}
+	var parts [][]porcupine.Operation
+	for _, o := range ops {
+		in, _ := o.Input.(input)
+		k, ok := keys[in.key]
+		if !ok {
+			k = len(parts)
+			keys[in.key] = k
+			parts = append(parts, nil)
+		}
+		parts[k] = append(parts[k], o)
+	}
+	return parts
+}
+
+// check times Porcupine.
+func (p *peer) check(o options) (porcupine.CheckResult, time.Duration) {
+	start := o.now()
+	r := porcupine.CheckOperationsTimeout(p.model, p.ops, o.limit)
+	return r, o.now() - start
+}
