@@ -37,7 +37,7 @@ type columns struct {
 const columnBytes = 4 + 4 + 1 + 8
 
 // part are the columns of operations lo to hi.
-func (c columns) part(lo, hi int) columns {
+func (c *columns) part(lo, hi int) columns {
 	p := columns{inv: c.inv[lo:hi:hi], ret: c.ret[lo:hi:hi], code: c.code[lo:hi:hi], val: c.val[lo:hi:hi]}
 	if c.from != nil {
 		p.from = c.from[lo:hi:hi]
@@ -71,7 +71,7 @@ func newColumns(h *history.History, starts []int32, excluding bool, b *budget) (
 }
 
 // read fills the columns.
-func (c columns) read(h *history.History, starts, stamps []int32, codes [][4]uint8, excluding bool) {
+func (c *columns) read(h *history.History, starts, stamps []int32, codes [][4]uint8, excluding bool) {
 	next := append([]int32(nil), starts...)
 	from := h.Columns()
 	for i, inv := range from.Index {

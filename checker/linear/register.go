@@ -1,5 +1,7 @@
 package linear
 
+import "slices"
+
 // The register engine: zones (Gibbons & Korach, "Testing shared memories", SIAM
 // J. Comput. 26(4), 1997, §4) with chains of compare-and-sets.
 //
@@ -219,8 +221,8 @@ func (z *zones) sweep(ends []int32) [][2]int32 {
 	type zone struct{ b, f, g int32 }
 	var beside []zone
 	blocks, inv := z.blocks, z.col.inv
-	for p := len(ends) - 1; p >= 0; p-- {
-		b := ends[p] - 1
+	for p, end := range slices.Backward(ends) {
+		b := end - 1
 		if b < 0 {
 			continue
 		}

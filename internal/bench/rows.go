@@ -12,12 +12,11 @@ import (
 
 // kind is a kind of register, with what is promised of it.
 type kind struct {
-	spec     string
-	sorts    float64 // at most so many times the sort
-	bytes    float64 // an operation, at most
-	porc     [3]float64
-	stale    float64 // Porcupine's time over ours, one stale read
-	observes bool
+	spec  string
+	sorts float64 // at most so many times the sort
+	bytes float64 // an operation, at most
+	porc  [3]float64
+	stale float64 // Porcupine's time over ours, one stale read
 }
 
 func kinds() []kind {
@@ -179,26 +178,26 @@ func answerRows() []row {
 func searchRows() []row {
 	var rs []row
 	for _, spec := range []string{"cas-register", "kv", "mutex", "owner-mutex"} {
-		add := func(least float64, n, processes, keys int, info float64, anomaly string) {
-			s := of(spec, linear.Search, n, processes, keys, info, anomaly)
+		add := func(least float64, n, processes, keys int, info float64) {
+			s := of(spec, linear.Search, n, processes, keys, info, "")
 			bytes := 300.0
 			if spec == "cas-register" {
 				s.Values = 5
 			}
-			if info > 0 || anomaly != "" {
+			if info > 0 {
 				bytes = 0 // it may have to go back
 			}
 			rs = append(rs, row{"search: " + s.String(), func(o options) (line, error) { return against(o, s, least, bytes) }})
 		}
-		add(3, 1_000, 8, 1, 0, "")
-		add(20, 10_000, 8, 1, 0, "")
-		add(30, 100_000, 4, 1, 0, "")
-		add(30, 100_000, 8, 1, 0, "")
-		add(10, 1_000_000, 8, 100, 0, "")
+		add(3, 1_000, 8, 1, 0)
+		add(20, 10_000, 8, 1, 0)
+		add(30, 100_000, 4, 1, 0)
+		add(30, 100_000, 8, 1, 0)
+		add(10, 1_000_000, 8, 100, 0)
 		for _, info := range []float64{0.001, 0.01} {
-			add(1, 1_000, 4, 1, info, "")
-			add(1, 10_000, 4, 1, info, "")
-			add(1, 100_000, 8, 100, info, "")
+			add(1, 1_000, 4, 1, info)
+			add(1, 10_000, 4, 1, info)
+			add(1, 100_000, 8, 100, info)
 		}
 	}
 	return rs
