@@ -26,6 +26,8 @@ const (
 	JUnitFile   = "junit.xml"
 	SummaryFile = "summary.md"
 	NodesDir    = "nodes"
+	// SuiteFile is what came of a suite, in a folder beside its runs.
+	SuiteFile = "suite.json"
 	// Latest is the link beside the runs that points to the newest of them.
 	Latest = "latest"
 )

@@ -2,7 +2,6 @@ package serve
 
 import (
 	"archive/zip"
-	"cmp"
 	"errors"
 	"html/template"
 	"io"
@@ -120,89 +119,6 @@ func columnsOf(q query) []listColumn {
 		columns = append(columns, c)
 	}
 	return columns
-}
-
-// trend is the runs of one kind over time.
-type trend struct {
-	Kind            string
-	Runs            []*entry
-	Valid, Invalid  int
-	Unknown         int
-	Anomalies       int
-	Search          string
-	Succeeded, Rate string // as lines over the runs
-}
-
-func (s *Server) trends(w http.ResponseWriter, _ *http.Request) {
-	all, err := s.runs.all()
-	if err != nil {
-		s.fail(w, http.StatusInternalServerError, err)
-		return
-	}
-	by := map[string]*trend{}
-	slices.SortFunc(all, func(a, b *entry) int {
-		return cmp.Or(a.Results.Started.Compare(b.Results.Started), cmp.Compare(a.Name, b.Name))
-	})
-	for _, e := range all {
-		if e.Err != nil {
-			continue
-		}
-		k := e.Results.Kind()
-		t := by[k]
-		if t == nil {
-			t = &trend{Kind: k, Search: "/?" + url.Values{"q": {e.Results.System + " " + e.Results.Workload}}.Encode()}
-			by[k] = t
-		}
-		t.add(e)
-	}
-	var trends []*trend
-	for _, k := range slices.Sorted(maps.Keys(by)) {
-		by[k].lines()
-		trends = append(trends, by[k])
-	}
-	s.show(w, "trends", map[string]any{"Title": "Trends", "Trends": trends})
-}
-
-func (t *trend) add(e *entry) {
-	switch e.Verdict() {
-	case "valid":
-		t.Valid++
-	case "invalid":
-		t.Invalid++
-	default:
-		t.Unknown++
-	}
-	t.Anomalies += len(e.Results.Anomalies)
-	t.Runs = append(t.Runs, e)
-	if len(t.Runs) > trendRuns {
-		t.Runs = t.Runs[1:]
-	}
-}
-
-// lines draws the share of successes and the rate over the runs.
-func (t *trend) lines() {
-	rate, most := make([]float64, len(t.Runs)), 0.0
-	for i, e := range t.Runs {
-		if d := e.Results.Duration.Seconds(); d > 0 {
-			rate[i] = float64(e.Results.Ops.OK) / d
-		}
-		most = max(most, rate[i])
-	}
-	line := func(of func(i int) float64) string {
-		var b strings.Builder
-		for i := range t.Runs {
-			y := 20 * (1 - min(1, max(0, of(i))))
-			b.WriteString(strconv.Itoa(i*8+4) + "," + strconv.FormatFloat(y+2, 'f', 1, 64) + " ")
-		}
-		return b.String()
-	}
-	t.Succeeded = line(func(i int) float64 { return t.Runs[i].Results.Ops.Share() })
-	t.Rate = line(func(i int) float64 {
-		if most == 0 {
-			return 0
-		}
-		return rate[i] / most
-	})
 }
 
 // files are those of a run that may be looked at, by paths within it.

@@ -208,6 +208,48 @@ func TestBrokenAndHugeRunsDegrade(t *testing.T) {
 	}
 }
 
+// TestSuitesAreShownOverTime: what a suite came to, by its executions; hostile and
+// broken ones too.
+func TestSuitesAreShownOverTime(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for folder, text := range map[string]string{
+		"suite-smoke-1": `{"name":"smoke","state":"expected","seed":1,"cases":[{"state":"expected"},{"state":"expected"}]}`,
+		"suite-smoke-2": `{"name":"smoke","state":"unexpected","seed":2,"cases":[{"state":"expected"},{"state":"unexpected"}]}`,
+		"suite-evil":    `{"name":"<script>alert(1)</script>","state":"<img src=x>","cases":[]}`,
+		"suite-broken":  `{"name":`,
+	} {
+		sub := filepath.Join(dir, folder)
+		err := errors.Join(os.Mkdir(sub, 0o750), os.WriteFile(filepath.Join(sub, reports.SuiteFile), []byte(text), 0o600),
+			os.WriteFile(filepath.Join(sub, reports.IndexFile), []byte("<title>the suite</title>"), 0o600))
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink("..", filepath.Join(dir, "up")); err != nil {
+		t.Fatal(err)
+	}
+	old := time.Date(2026, 11, 23, 3, 36, 10, 0, time.UTC)
+	if err := os.Chtimes(filepath.Join(dir, "suite-smoke-1", reports.SuiteFile), old, old); err != nil {
+		t.Fatal(err)
+	}
+	srv := start(t, dir, Options{})
+	code, _, body := get(t, srv.URL+"/trends", nil)
+	first, last := strings.Index(body, "/runs/suite-smoke-1/index.html"), strings.Index(body, "/runs/suite-smoke-2/index.html")
+	if code != http.StatusOK || first < 0 || last < first || !strings.Contains(body, "unexpected, 1 of 2 cases as expected") {
+		t.Errorf("%d %s", code, body)
+	}
+	if strings.Contains(body, "<script>alert") || strings.Contains(body, "<img") {
+		t.Error("a name became markup")
+	}
+	if !strings.Contains(body, "suite-broken: unexpected EOF") {
+		t.Error("what cannot be read is not named")
+	}
+	if code, h, body := get(t, srv.URL+"/runs/suite-smoke-2/index.html", nil); code != http.StatusOK || !strings.Contains(body, "the suite") || !strings.Contains(h.Get("Content-Security-Policy"), "sandbox") {
+		t.Errorf("the page of a suite: %d %s", code, body)
+	}
+}
+
 func TestDownload(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

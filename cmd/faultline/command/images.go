@@ -16,7 +16,9 @@ import (
 
 func newImagesCmd(env *Env) *cobra.Command {
 	all := &cobra.Command{
-		Use:   "images",
+		Use: "images",
+		Example: `  faultline images list
+  faultline images build etcd redis`,
 		Short: "Build and list the container images of the systems",
 		Long: `The images of the systems are built without a registry: from Go modules, from
 Debian packages, and from faultline's own binary. run builds what is missing itself.`,
@@ -65,9 +67,10 @@ func newImagesBuildCmd(env *Env) *cobra.Command {
 func newImagesListCmd(env *Env) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "list [SYSTEM[:VERSION]]",
-		Short: "List the images that were built here, and what can be built",
-		Args:  cobra.MaximumNArgs(1),
+		Use:     "list [SYSTEM[:VERSION]]",
+		Example: "  faultline images list",
+		Short:   "List the images that were built here, and what can be built",
+		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return withEngine(cmd.Context(), func(e *client.Client) error {
 				all, err := images.Builder{Engine: e}.List(cmd.Context())

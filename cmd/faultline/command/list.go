@@ -35,7 +35,7 @@ func newListCmd(env *Env) *cobra.Command {
 	var asJSON bool
 	list.PersistentFlags().BoolVar(&asJSON, "json", false, "print an array of objects")
 	add := func(name, short string, show func() error) {
-		list.AddCommand(&cobra.Command{Use: name, Short: short, Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error { return show() }})
+		list.AddCommand(&cobra.Command{Use: name, Short: short, Example: "  faultline list " + name, Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error { return show() }})
 	}
 	add("systems", "what can be tested", func() error { return printEntries(env.Stdout, asJSON, env.systemEntries()) })
 	add("workloads", "what can be done with it", func() error { return printEntries(env.Stdout, asJSON, env.workloadEntries()) })
@@ -45,7 +45,7 @@ func newListCmd(env *Env) *cobra.Command {
 	add("bugs", "what the bundled stores can be told to do wrong", func() error { return env.printBugs(asJSON) })
 	var asSuite string
 	matrix := &cobra.Command{
-		Use: "matrix", Short: "which system does which workload in which mode, and why not", Args: cobra.NoArgs,
+		Use: "matrix", Short: "which system does which workload in which mode, and why not", Example: "  faultline list matrix --suite > conformance.yaml", Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error { return env.printMatrix(asJSON, asSuite) },
 	}
 	matrix.Flags().StringVar(&asSuite, "suite", "", "print a suite of those that run, without faults, for faultline suite: all, or one of each system and workload")

@@ -15,10 +15,11 @@ import (
 
 func newNodeCmd(env *Env) *cobra.Command {
 	node := &cobra.Command{
-		Use:   "node",
-		Short: "Run a node of a bundled store (worlds start these by themselves)",
-		Args:  noArgs,
-		RunE:  noSubcommand,
+		Use:     "node",
+		Short:   "Run a node of a bundled store (worlds start these by themselves)",
+		Example: "  faultline node raft --help",
+		Args:    noArgs,
+		RunE:    noSubcommand,
 	}
 	node.AddCommand(newRaftNodeCmd(env), newPaxosNodeCmd(env))
 	return node

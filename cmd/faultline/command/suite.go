@@ -15,7 +15,6 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/faultline-dev/faultline"
-	"github.com/faultline-dev/faultline/checker"
 	"github.com/faultline-dev/faultline/internal/exit"
 	"github.com/faultline-dev/faultline/reports"
 	"github.com/faultline-dev/faultline/suites"
@@ -133,8 +132,9 @@ func runSuites(ctx context.Context, env *Env, f *suiteFlags, paths []string) err
 	var sums []suites.Summary
 	for _, s := range all {
 		m, e := runSuite(ctx, env, f, s)
-		if e != nil {
-			return e
+		err = errors.Join(err, e)
+		if m.Cases == nil {
+			return err // it was not run
 		}
 		sums = append(sums, m)
 		if f.failFast && m.State() != suites.Expected || ctx.Err() != nil {
@@ -231,7 +231,7 @@ func runSuite(ctx context.Context, env *Env, f *suiteFlags, s suites.Suite) (m s
 	m.Seed, m.Took = j.Seed, time.Since(begun).Round(time.Second)
 	m.Link = func(folder string) string { return "../" + filepath.Base(folder) }
 	page := filepath.Join(j.Dir, suites.PageFile)
-	err = errors.Join(failed, writeFile(page, m.WriteHTML))
+	err = errors.Join(failed, writeFile(page, m.WriteHTML), writeFile(filepath.Join(j.Dir, reports.SuiteFile), m.WriteJSON))
 	if !f.json {
 		err = errors.Join(err, m.WriteText(env.Stdout))
 		fmt.Fprintf(env.Stdout, "summary:   %s\n", page)
@@ -320,41 +320,9 @@ func suiteCode(sums []suites.Summary) int {
 
 // printSuites prints what came of each case as JSON.
 func printSuites(env *Env, sums []suites.Summary) error {
-	type run struct {
-		Seed      uint64          `json:"seed"`
-		State     suites.State    `json:"state"`
-		Verdict   checker.Verdict `json:"verdict"`
-		Anomalies map[string]int  `json:"anomalies"`
-		Run       string          `json:"run"`
-		Error     string          `json:"error,omitempty"`
-		Tries     []suites.Try    `json:"tries,omitempty"` // unknown, and done once more
-	}
-	type kase struct {
-		Name   string       `json:"name"`
-		State  suites.State `json:"state"`
-		Expect string       `json:"expect"`
-		Met    int          `json:"met"`
-		Need   int          `json:"need"`
-		Of     int          `json:"of"`
-		Runs   []run        `json:"runs"`
-	}
-	type suite struct {
-		Name  string       `json:"name"`
-		State suites.State `json:"state"`
-		Seed  uint64       `json:"seed"`
-		Cases []kase       `json:"cases"`
-	}
-	out := []suite{}
+	out := []suites.Report{}
 	for _, m := range sums {
-		s := suite{m.Suite.Name, m.State(), m.Seed, []kase{}}
-		for _, c := range m.Cases {
-			k := kase{c.Name, c.State, c.Expect.String(), c.Met, c.Need, c.Of, []run{}}
-			for _, o := range c.Runs {
-				k.Runs = append(k.Runs, run{o.Seed, o.State, o.Results.Verdict, o.Results.AnomalyCounts(), o.Folder, o.Error, o.Tries})
-			}
-			s.Cases = append(s.Cases, k)
-		}
-		out = append(out, s)
+		out = append(out, m.Report())
 	}
 	e := json.NewEncoder(env.Stdout)
 	e.SetIndent("", "  ")

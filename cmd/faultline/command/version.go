@@ -13,8 +13,9 @@ var version, commit string //nolint:gochecknoglobals // set by the linker
 
 func newVersionCmd(env *Env) *cobra.Command {
 	return &cobra.Command{
-		Use:   "version",
-		Short: "Print the version, the commit and the Go version it was built with",
+		Use:     "version",
+		Short:   "Print the version, the commit and the Go version it was built with",
+		Example: "  faultline version",
 		RunE: func(*cobra.Command, []string) error {
 			v, c := buildVersion()
 			_, err := fmt.Fprintf(env.Stdout, "faultline %s (commit %s, %s %s/%s)\n", v, c, runtime.Version(), runtime.GOOS, runtime.GOARCH)
