@@ -27,6 +27,7 @@ const (
 	pageAnomalies = 10   // told in full
 	pageMore      = 300  // listed below them
 	pageFaults    = 400  // rows of the table
+	openFaults    = 12   // of them, without unfolding
 	pageRaw       = 4000 // runes of a raw event
 )
 
@@ -50,7 +51,7 @@ type page struct {
 	Anomalies                          []pageAnomaly
 	More                               []pageAnomaly
 	MoreText                           string
-	Faults                             []pageFault
+	Faults, MoreFaults                 []pageFault
 	FaultsLeft                         string
 	HasOps                             bool
 	HistoryFile                        string
@@ -60,7 +61,7 @@ type page struct {
 	Clocks                             *clocks
 	Objects                            *objects
 	Nodes, Kinds                       []countRow
-	Recovery                           []recoveryRow
+	Recovery, MoreRecovery             []recoveryRow
 	Ladder                             []rung
 	Staleness                          []fact
 	Checks                             []pageCheck

@@ -26,6 +26,7 @@ func (p *page) faults() {
 			Bit: f.Bit, Healed: f.Healed, Evidence: evidence(f.Evidence), Gone: evidence(f.Gone),
 		})
 	}
+	p.Faults, p.MoreFaults = unfolded(p.Faults)
 	for _, name := range slices.Sorted(maps.Keys(p.colors)) {
 		p.Strips = append(p.Strips, strip{Name: name})
 	}
@@ -62,6 +63,12 @@ func evidenceText(v any) string {
 	switch v := v.(type) {
 	case string:
 		return plain.Clip(v, 400)
+	case map[string]any: // the states of nodes, say
+		var words []string
+		for _, k := range slices.Sorted(maps.Keys(v)) {
+			words = append(words, k+" "+evidenceText(v[k]))
+		}
+		return plain.Clip(strings.Join(words, ", "), 400)
 	case []any: // of names, say
 		words := make([]string, len(v))
 		for i, x := range v {
@@ -112,6 +119,13 @@ func (p *page) counts() {
 		}
 		p.Recovery = append(p.Recovery, x)
 	}
+	p.Recovery, p.MoreRecovery = unfolded(p.Recovery)
+}
+
+// unfolded parts rows that are seen at once from those that are folded away.
+func unfolded[T any](rows []T) (first, more []T) {
+	n := min(len(rows), openFaults)
+	return rows[:n], rows[n:]
 }
 
 func (p *page) checks() {

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -323,7 +324,7 @@ func (p *planned) title() string {
 		text += " with the bug " + r.Bug
 	}
 	return fmt.Sprintf("%s, %s, faults %s, %d nodes on %s, %d workers, %v",
-		text, r.Workload, strings.Join(r.Nemesis, "+"), len(r.Nodes), r.On, r.Concurrency, r.Time)
+		text, r.Workload, cmp.Or(strings.Join(r.Nemesis, "+"), "none"), len(r.Nodes), r.On, r.Concurrency, r.Time)
 }
 
 // run runs the test in a folder of its own. The folder is nil if nothing was
