@@ -2,7 +2,9 @@ package docker
 
 import (
 	"context"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/moby/moby/client"
 
@@ -30,6 +32,20 @@ type Report struct {
 	Left []Item `json:"left"`
 }
 
+// StaleAge is from when on an unused image of faultline's own counts as left over.
+const StaleAge = time.Hour
+
+// SweepImages removes the images of faultline's own binary that are left over, and
+// returns them.
+func SweepImages(ctx context.Context, c *client.Client) ([]images.Image, error) {
+	b := images.Builder{Engine: c}
+	old, err := b.Stale(ctx, StaleAge)
+	if err != nil {
+		return nil, err
+	}
+	return b.Remove(ctx, old)
+}
+
 // Examine looks at the engine without changing anything there, but for c, a bare
 // cluster that is up, whose agents say what the kernel can do; nil to leave that
 // out.
@@ -47,8 +63,14 @@ func Examine(ctx context.Context, c *Cluster) Report {
 		return r
 	}
 	r.Engine = &Engine{Version: v.Version, API: v.APIVersion, OS: v.Os, Arch: v.Arch, Host: e.DaemonHost()}
-	if all, err := (images.Builder{Engine: e}).List(ctx); err == nil {
+	b := images.Builder{Engine: e}
+	if all, err := b.List(ctx); err == nil {
 		r.Images = all
+	}
+	if old, err := b.Stale(ctx, StaleAge); err == nil {
+		for i := range r.Images {
+			r.Images[i].Stale = slices.ContainsFunc(old, func(o images.Image) bool { return o.Ref == r.Images[i].Ref })
+		}
 	}
 	if all, err := List(ctx, e); err == nil {
 		for _, i := range all {

@@ -349,6 +349,35 @@ func TestIntegrationImages(t *testing.T) {
 	if again, err := b.Ensure(t.Context(), images.Self); err != nil || again != first {
 		t.Errorf("the second time: %s, %v; the first: %s", again, err, first)
 	}
+	// An image that a container uses is never stale, one that nothing uses is once it
+	// is old enough.
+	stale := func(age time.Duration) bool {
+		t.Helper()
+		old, err := b.Stale(t.Context(), age)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return slices.ContainsFunc(old, func(i images.Image) bool { return i.Ref == first })
+	}
+	if stale(time.Hour * 24 * 365) {
+		t.Errorf("%s is a year old", first)
+	}
+	c, err := docker.New(docker.Config{Nodes: dockertest.Names(1), Bare: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Up(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if stale(0) {
+		t.Errorf("%s is stale while a container uses it", first)
+	}
+	if err := c.Down(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if !stale(0) {
+		t.Errorf("%s is not stale though nothing uses it", first)
+	}
 	for ref, want := range map[string]error{
 		"faultline/etcd:3.6.999":   images.ErrVersion,
 		"faultline/etcd:9.9":       images.ErrVersion,

@@ -160,18 +160,51 @@ func (b Builder) Ensure(ctx context.Context, ref string) (string, error) {
 	return j.tag, nil
 }
 
-// prune removes the images of earlier binaries that nobody uses, which the engine
-// knows, or is about to use, which is why young ones stay.
+// prune removes the images of earlier binaries that nobody uses, but for the keep.
 func (b Builder) prune(ctx context.Context, keep string) {
-	all, err := b.List(ctx)
+	old, err := b.Stale(ctx, pruneAge)
 	if err != nil {
 		return
 	}
-	for _, i := range all {
-		if i.Name == "faultline" && i.Ref != keep && time.Since(i.Created) > pruneAge {
-			_, _ = b.Engine.ImageRemove(ctx, i.Ref, client.ImageRemoveOptions{PruneChildren: true})
+	_, _ = b.Remove(ctx, slices.DeleteFunc(old, func(i Image) bool { return i.Ref == keep }))
+}
+
+// Stale are the images of faultline's own binary that no container uses and that
+// are at least so old, since a young one may be about to be used. Nothing is lost
+// with them: whoever has the binary makes its image again in a second.
+func (b Builder) Stale(ctx context.Context, age time.Duration) ([]Image, error) {
+	all, err := b.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	used, err := b.Engine.ContainerList(ctx, client.ContainerListOptions{All: true})
+	if err != nil {
+		return nil, fmt.Errorf("images: list containers: %w", err)
+	}
+	busy := map[string]bool{}
+	for _, c := range used.Items {
+		busy[c.ImageID] = true
+	}
+	return slices.DeleteFunc(all, func(i Image) bool {
+		return i.Name != "faultline" || busy[i.id] || time.Since(i.Created) < age
+	}), nil
+}
+
+// Remove removes images, but for those that came into use meanwhile, which the
+// engine refuses. It returns what it removed.
+func (b Builder) Remove(ctx context.Context, old []Image) ([]Image, error) {
+	var gone []Image
+	var errs []error
+	for _, i := range old {
+		_, err := b.Engine.ImageRemove(ctx, i.Ref, client.ImageRemoveOptions{PruneChildren: true})
+		switch {
+		case err == nil, errdefs.IsNotFound(err):
+			gone = append(gone, i)
+		case !errdefs.IsConflict(err):
+			errs = append(errs, fmt.Errorf("images: remove %s: %w", i.Ref, err))
 		}
 	}
+	return gone, errors.Join(errs...)
 }
 
 // find splits a ref of ours.
@@ -235,6 +268,10 @@ type Image struct {
 	Ref     string    `json:"ref"`
 	Bytes   int64     `json:"bytes"`
 	Created time.Time `json:"created"`
+	// Stale says that it is an earlier build of faultline's own that nothing uses.
+	Stale bool `json:"stale,omitempty"`
+
+	id string
 }
 
 // List is what was built here and is in the engine.
@@ -248,7 +285,7 @@ func (b Builder) List(ctx context.Context) ([]Image, error) {
 		name, version, _ := strings.Cut(i.Labels[label], ":")
 		for _, ref := range i.RepoTags {
 			out = append(out, Image{
-				Name: name, Version: version, Ref: ref, Bytes: i.Size, Created: time.Unix(i.Created, 0),
+				Name: name, Version: version, Ref: ref, Bytes: i.Size, Created: time.Unix(i.Created, 0), id: i.ID,
 			})
 		}
 	}

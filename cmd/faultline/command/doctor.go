@@ -15,6 +15,7 @@ import (
 	"github.com/faultline-dev/faultline/cluster"
 	"github.com/faultline-dev/faultline/cluster/local"
 	"github.com/faultline-dev/faultline/docker"
+	"github.com/faultline-dev/faultline/docker/images"
 	"github.com/faultline-dev/faultline/sim"
 )
 
@@ -25,6 +26,8 @@ type diagnosis struct {
 	// Worlds that are missing as a whole, and why.
 	Missing map[string]string `json:"missing,omitempty"`
 	Removed []docker.Item     `json:"removed,omitempty"`
+	// RemovedImages are of faultline's own binary.
+	RemovedImages []images.Image `json:"removed_images,omitempty"`
 }
 
 // ability says where a fault can be injected: "" or why not, by world.
@@ -42,7 +45,8 @@ func newDoctorCmd(env *Env) *cobra.Command {
 possible in which world and why others are not, and what runs have left in the
 engine. To learn what the engine's kernel can do it starts two agents for a moment.
 It removes nothing, unless --clean is given: then it removes what certainly belongs
-to runs of this machine that are dead.`,
+to runs of this machine that are dead, and images of faultline's own binary that
+no container uses and that are older than an hour.`,
 		Example: `  faultline doctor
   faultline doctor --clean
   faultline doctor --json`,
@@ -68,6 +72,9 @@ func (env *Env) diagnose(ctx context.Context, clean bool) (diagnosis, error) {
 	if clean {
 		if e, err := docker.Open(ctx); err == nil {
 			d.Removed, err = docker.Sweep(ctx, e)
+			if err == nil {
+				d.RemovedImages, err = docker.SweepImages(ctx, e)
+			}
 			if err = errFirst(err, e.Close()); err != nil {
 				return d, err
 			}
@@ -164,9 +171,7 @@ func (d diagnosis) print(w io.Writer, clean bool) error {
 		p.line("engine   none: %s", d.Reason)
 	}
 	d.printKernel(p)
-	for _, i := range d.Images {
-		p.line("image    %s, %d MB", i.Ref, i.Bytes>>20)
-	}
+	d.printImages(p)
 	p.line("")
 	d.printFaults(p)
 	p.line("")
@@ -179,6 +184,29 @@ func (d diagnosis) print(w io.Writer, clean bool) error {
 		p.line("Nothing is left of any run in the engine.")
 	}
 	return p.err
+}
+
+func (d diagnosis) printImages(p *printer) {
+	sum := func(all []images.Image) (mb int64) {
+		for _, i := range all {
+			mb += i.Bytes >> 20
+		}
+		return mb
+	}
+	var stale []images.Image
+	for _, i := range d.Images {
+		if i.Stale {
+			stale = append(stale, i)
+			continue
+		}
+		p.line("image    %s, %d MB", i.Ref, i.Bytes>>20)
+	}
+	if n := len(stale); n > 0 {
+		p.line("stale    %d images of other builds of faultline, %d MB; `faultline doctor --clean` removes them", n, sum(stale))
+	}
+	if n := len(d.RemovedImages); n > 0 {
+		p.line("removed  %d images of other builds of faultline, %d MB", n, sum(d.RemovedImages))
+	}
 }
 
 // printItems sums items up by their run.
