@@ -243,6 +243,15 @@ type Members interface {
 	Add(ctx context.Context, nodes []string) error
 }
 
+// Rebuilder makes a node anew: with other arguments and without its data, but with
+// its name, address and ports. What faults hold of it (dead, paused, its clock, its
+// disk) they hold of the new one. The logs of the old one are kept.
+type Rebuilder interface {
+	// Wanted is the state that faults leave the node in.
+	Wanted(node string) State
+	Rebuild(ctx context.Context, node string, change func(*Pod)) error
+}
+
 // Logs are the nodes' logs, kept also after a node's death.
 type Logs interface {
 	// Logs opens the log files of a node by their names; the caller closes them.

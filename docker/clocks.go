@@ -117,10 +117,9 @@ func (c *Cluster) applyClocks(ctx context.Context, p *pod) error {
 
 // askHands asks the hands of all containers that run, by the containers' names.
 func (c *Cluster) askHands(ctx context.Context, p *pod, q clock.Request) (map[string]clock.Answer, error) {
-	p.mu.Lock()
-	system := make(map[string]string, len(p.system))
-	maps.Copy(system, p.system)
-	p.mu.Unlock()
+	p.ids.Lock()
+	system := maps.Clone(p.system)
+	p.ids.Unlock()
 	out := map[string]clock.Answer{}
 	for name, id := range system {
 		runs, err := c.runs(ctx, id)

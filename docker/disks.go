@@ -88,7 +88,9 @@ func (c *Cluster) underDisk(ctx context.Context, p *pod, s *cluster.Container) (
 	}
 	s.Entrypoint = []string{selfPath}
 	s.Args = append([]string{"agent", "disk", agent.SideName(roleDisk, s.Name), s.Data, "--"}, program...)
-	p.disks.names = append(p.disks.names, s.Name)
+	if !slices.Contains(p.disks.names, s.Name) {
+		p.disks.names = append(p.disks.names, s.Name)
+	}
 	return disk.Folder, []tc.ContainerCustomizer{
 		tc.WithAdditionalLifecycleHooks(tc.ContainerLifecycleHooks{
 			PostCreates: []tc.ContainerHook{func(ctx context.Context, ctr tc.Container) error {
@@ -226,7 +228,7 @@ func (c *Cluster) askDisks(ctx context.Context, p *pod, q disk.Request) (sum clu
 func (c *Cluster) askDisk(ctx context.Context, p *pod, name string, q disk.Request) (d cluster.Damage, err error) {
 	ctx, cancel := context.WithTimeout(ctx, diskTimeout)
 	defer cancel()
-	id := p.system[name]
+	id := p.id(name)
 	for {
 		in, err := c.engine.ContainerInspect(ctx, id, client.ContainerInspectOptions{})
 		if err != nil {
@@ -305,7 +307,7 @@ func (c *Cluster) killDisks(ctx context.Context, node string) error {
 	}
 	q := p.powerRequest()
 	return parallel(len(p.disks.names), func(i int) error {
-		id := p.system[p.disks.names[i]]
+		id := p.id(p.disks.names[i])
 		if in, err := c.engine.ContainerInspect(ctx, id, client.ContainerInspectOptions{}); err == nil && in.Container.State.Paused {
 			if _, err := c.engine.ContainerUnpause(ctx, id, client.ContainerUnpauseOptions{}); err != nil {
 				return fmt.Errorf("docker: resume %s: %w", node, err)

@@ -10,7 +10,6 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -39,9 +38,26 @@ type pod struct {
 	clocks clocks
 	disks  disks
 
-	mu     sync.Mutex // one change of the processes at a time
-	names  []string   // of the system's containers, the first is the main one
+	mu    sync.Mutex    // one change of the processes at a time
+	names []string      // of the system's containers, the first is the main one
+	want  cluster.State // what was asked of them last
+	past  []past        // containers that others took the place of, with their logs
+
+	ids    sync.Mutex // for system
 	system map[string]string
+}
+
+// id is that of one of the system's containers, "" before it is made.
+func (p *pod) id(name string) string {
+	p.ids.Lock()
+	defer p.ids.Unlock()
+	return p.system[name]
+}
+
+func (p *pod) setID(name, id string) {
+	p.ids.Lock()
+	defer p.ids.Unlock()
+	p.system[name] = id
 }
 
 func (p *pod) close() {
@@ -204,51 +220,58 @@ func jsonLogs() container.LogConfig { return container.LogConfig{Type: "json-fil
 // data, which stays when it is killed.
 func (c *Cluster) startSystem(ctx context.Context, p *pod, spec cluster.Pod) error {
 	for _, s := range spec.Containers {
-		if p.system[s.Name] != "" || s.Name == "" {
+		if p.id(s.Name) != "" || s.Name == "" {
 			return fmt.Errorf("docker: node %s has two containers named %q", p.node.Name, s.Name)
 		}
-		labels := c.owner.labels(c.cfg.RunID, roleNode, p.node.Name)
-		var (
-			mounts []mount.Mount
-			extra  []tc.ContainerCustomizer
-			target = s.Data
-			failed = s.Data != "" && c.cfg.Disks // its disk may be
-		)
-		if failed {
-			var err error
-			if target, extra, err = c.underDisk(ctx, p, &s); err != nil {
-				return err
-			}
-		}
-		if s.Data != "" {
-			v := c.name(p.node.Name, s.Name)
-			if _, err := c.engine.VolumeCreate(ctx, client.VolumeCreateOptions{Name: v, Labels: labels}); err != nil {
-				return fmt.Errorf("docker: volume for %s: %w", p.node.Name, err)
-			}
-			mounts = append(mounts, mount.Mount{Type: mount.TypeVolume, Source: v, Target: target})
-		}
-		ctr, err := tc.Run(ctx, s.Image, append(extra,
-			tc.WithName(c.name(p.node.Name, s.Name)),
-			tc.WithLabels(labels),
-			tc.WithEnv(s.Env),
-			tc.WithEntrypoint(s.Entrypoint...),
-			tc.WithCmd(s.Args...),
-			tc.WithHostConfigModifier(func(h *container.HostConfig) {
-				h.NetworkMode = container.NetworkMode("container:" + p.agent)
-				h.Mounts = mounts
-				h.LogConfig = jsonLogs()
-				if failed {
-					letMount(h)
-				}
-			}))...)
-		if err != nil {
-			return fmt.Errorf("docker: start %s of %s: %w", s.Name, p.node.Name, withLog(ctx, c.engine, ctr, err))
+		if err := c.startContainer(ctx, p, s, c.name(p.node.Name, s.Name)); err != nil {
+			return err
 		}
 		p.mu.Lock()
 		p.names = append(p.names, s.Name)
-		p.system[s.Name] = ctr.GetContainerID()
 		p.mu.Unlock()
 	}
+	return nil
+}
+
+// startContainer starts one of them, with that volume.
+func (c *Cluster) startContainer(ctx context.Context, p *pod, s cluster.Container, volume string) error {
+	labels := c.owner.labels(c.cfg.RunID, roleNode, p.node.Name)
+	var (
+		mounts []mount.Mount
+		extra  []tc.ContainerCustomizer
+		target = s.Data
+		failed = s.Data != "" && c.cfg.Disks // its disk may be
+	)
+	if failed {
+		var err error
+		if target, extra, err = c.underDisk(ctx, p, &s); err != nil {
+			return err
+		}
+	}
+	if s.Data != "" {
+		if _, err := c.engine.VolumeCreate(ctx, client.VolumeCreateOptions{Name: volume, Labels: labels}); err != nil {
+			return fmt.Errorf("docker: volume for %s: %w", p.node.Name, err)
+		}
+		mounts = append(mounts, mount.Mount{Type: mount.TypeVolume, Source: volume, Target: target})
+	}
+	ctr, err := tc.Run(ctx, s.Image, append(extra,
+		tc.WithName(c.name(p.node.Name, s.Name)),
+		tc.WithLabels(labels),
+		tc.WithEnv(s.Env),
+		tc.WithEntrypoint(s.Entrypoint...),
+		tc.WithCmd(s.Args...),
+		tc.WithHostConfigModifier(func(h *container.HostConfig) {
+			h.NetworkMode = container.NetworkMode("container:" + p.agent)
+			h.Mounts = mounts
+			h.LogConfig = jsonLogs()
+			if failed {
+				letMount(h)
+			}
+		}))...)
+	if err != nil {
+		return fmt.Errorf("docker: start %s of %s: %w", s.Name, p.node.Name, withLog(ctx, c.engine, ctr, err))
+	}
+	p.setID(s.Name, ctr.GetContainerID())
 	return nil
 }
 
@@ -304,7 +327,7 @@ func (c *Cluster) Tail(ctx context.Context, node string) string {
 func (c *Cluster) tail(ctx context.Context, p *pod) string {
 	var out []string
 	for _, name := range p.names {
-		out = append(out, logTail(ctx, c.engine, p.system[name]))
+		out = append(out, logTail(ctx, c.engine, p.id(name)))
 	}
 	return strings.Join(out, "\n")
 }
@@ -316,7 +339,13 @@ func (c *Cluster) Logs(ctx context.Context, node string) (map[string]io.ReadClos
 		return nil, err
 	}
 	p.mu.Lock()
-	names := slices.Clone(p.names)
+	from := map[string]string{roleAgent: p.agent}
+	for _, name := range p.names {
+		from[name] = p.id(name)
+	}
+	for _, old := range p.past {
+		from[old.name] = old.id
+	}
 	p.mu.Unlock()
 	c.mu.Lock()
 	since := ""
@@ -325,11 +354,7 @@ func (c *Cluster) Logs(ctx context.Context, node string) (map[string]io.ReadClos
 	}
 	c.mu.Unlock()
 	out := map[string]io.ReadCloser{}
-	for _, name := range append(names, roleAgent) {
-		id := p.agent
-		if name != roleAgent {
-			id = p.system[name]
-		}
+	for name, id := range from {
 		r, err := c.engine.ContainerLogs(ctx, id, client.ContainerLogsOptions{
 			ShowStdout: name != roleAgent, ShowStderr: true, Timestamps: true, Since: since,
 		})

@@ -28,7 +28,7 @@ func (c *Cluster) each(ctx context.Context, node, what string, f func(id string,
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return parallel(len(p.names), func(i int) error {
-		id := p.system[p.names[i]]
+		id := p.id(p.names[i])
 		in, err := c.engine.ContainerInspect(ctx, id, client.ContainerInspectOptions{})
 		if err == nil {
 			err = f(id, in.Container.State)
@@ -43,6 +43,9 @@ func (c *Cluster) each(ctx context.Context, node, what string, f func(id string,
 // Kill ends the node's processes with SIGKILL, paused ones too. Where a fault of its
 // disk loses what was not synced, it is a power cut.
 func (c *Cluster) Kill(ctx context.Context, node string) error {
+	if err := c.wants(node, cluster.Dead); err != nil {
+		return err
+	}
 	if err := c.killDisks(ctx, node); err != nil {
 		return err
 	}
@@ -64,6 +67,9 @@ func (c *Cluster) Kill(ctx context.Context, node string) error {
 // Start starts the node's processes again, with their data and their clocks as they
 // are to be.
 func (c *Cluster) Start(ctx context.Context, node string) error {
+	if err := c.wants(node, cluster.Running); err != nil {
+		return err
+	}
 	if err := c.startAll(ctx, node); err != nil {
 		return err
 	}
@@ -92,8 +98,26 @@ func (c *Cluster) startAll(ctx context.Context, node string) error {
 	})
 }
 
+// wants notes what is asked of a node's processes, for those that take their place.
+func (c *Cluster) wants(node string, s cluster.State) error {
+	p, err := c.pod(node)
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if s == cluster.Paused && p.want == cluster.Dead {
+		return nil
+	}
+	p.want = s
+	return nil
+}
+
 // Pause freezes the node's processes; the dead stay dead.
 func (c *Cluster) Pause(ctx context.Context, node string) error {
+	if err := c.wants(node, cluster.Paused); err != nil {
+		return err
+	}
 	return c.each(ctx, node, "pause", func(id string, s *container.State) error {
 		if !s.Running || s.Paused {
 			return nil
@@ -105,6 +129,9 @@ func (c *Cluster) Pause(ctx context.Context, node string) error {
 
 // Resume lets the node's processes go on.
 func (c *Cluster) Resume(ctx context.Context, node string) error {
+	if err := c.resumed(node); err != nil {
+		return err
+	}
 	return c.each(ctx, node, "resume", func(id string, s *container.State) error {
 		if !s.Paused {
 			return nil
@@ -112,6 +139,20 @@ func (c *Cluster) Resume(ctx context.Context, node string) error {
 		_, err := c.engine.ContainerUnpause(ctx, id, client.ContainerUnpauseOptions{})
 		return err
 	})
+}
+
+// resumed notes that a node is not to be paused any more; the dead stay dead.
+func (c *Cluster) resumed(node string) error {
+	p, err := c.pod(node)
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.want == cluster.Paused {
+		p.want = cluster.Running
+	}
+	return nil
 }
 
 // State asks the engine: a node is as its worst container is.
@@ -126,7 +167,7 @@ func (c *Cluster) State(ctx context.Context, node string) (cluster.State, error)
 func (c *Cluster) state(ctx context.Context, p *pod) (cluster.State, error) {
 	worst := cluster.Running
 	for _, name := range p.names {
-		in, err := c.engine.ContainerInspect(ctx, p.system[name], client.ContainerInspectOptions{})
+		in, err := c.engine.ContainerInspect(ctx, p.id(name), client.ContainerInspectOptions{})
 		if err != nil {
 			return "", fmt.Errorf("docker: state of %s: %w", p.node.Name, err)
 		}

@@ -53,8 +53,14 @@ func (p *Processes) Heal(ctx context.Context) error {
 // Gone looks whether all run again, but for those that other faults hold.
 func (p *Processes) Gone(ctx context.Context) (bool, any, error) {
 	return p.observe(ctx, func(node string, s cluster.State) bool {
-		return s == p.Env.Wanted(node)
+		return p.Env.Fits(node, s)
 	})
+}
+
+// Fits says whether a state is what the faults that act now leave a node in. One
+// that is out of the membership may have ended of that.
+func (e *Env) Fits(node string, s cluster.State) bool {
+	return s == e.Wanted(node) || s == cluster.Dead && e.HeldOut(node)
 }
 
 func (p *Processes) observe(ctx context.Context, fit func(string, cluster.State) bool) (bool, any, error) {

@@ -19,15 +19,22 @@ import (
 type Pattern struct {
 	Name   string
 	Regexp *regexp.Regexp
+	// Except, if set, are lines that match and are no such thing.
+	Except *regexp.Regexp
 }
 
 // Patterns are those of every system.
 func Patterns() []Pattern {
 	return []Pattern{
-		{"data-race", regexp.MustCompile(`WARNING: DATA RACE`)},
-		{"panic", regexp.MustCompile(`^panic: |\bgoroutine \d+ \[running\]:|"level":"panic"|\bPANIC\b`)},
-		{"fatal", regexp.MustCompile(`^fatal error: |"level":"fatal"|\bFATAL\b|Segmentation fault|\bSIGSEGV\b|\bOutOfMemoryError\b`)},
-		{"corruption", regexp.MustCompile(`(?i)data corruption|checksum mismatch|crc mismatch|corrupted? (data|file|log|snapshot|wal)`)},
+		{Name: "data-race", Regexp: regexp.MustCompile(`WARNING: DATA RACE`)},
+		{Name: "panic", Regexp: regexp.MustCompile(`^panic: |\bgoroutine \d+ \[running\]:|"level":"panic"|\bPANIC\b`)},
+		{
+			Name: "fatal", Regexp: regexp.MustCompile(`^fatal error: |"level":"fatal"|\bFATAL\b|Segmentation fault|\bSIGSEGV\b|\bOutOfMemoryError\b`),
+			// So ends an etcd member that is removed while it starts, or joins a membership
+			// that has changed meanwhile.
+			Except: regexp.MustCompile(`"error":"(server is stopping|error validating peerURLs)`),
+		},
+		{Name: "corruption", Regexp: regexp.MustCompile(`(?i)data corruption|checksum mismatch|crc mismatch|corrupted? (data|file|log|snapshot|wal)`)},
 	}
 }
 
@@ -72,7 +79,7 @@ func scan(ctx context.Context, l Log, patterns []Pattern, r *checker.Result) err
 			_, rest = in.ReadSlice('\n')
 		}
 		for i, p := range patterns {
-			if p.Regexp.Match(line) {
+			if p.Regexp.Match(line) && (p.Except == nil || !p.Except.Match(line)) {
 				if found[i]++; found[i] <= perPattern {
 					r.Verdict = checker.Invalid
 					r.Anomalies = append(r.Anomalies, checker.Anomaly{

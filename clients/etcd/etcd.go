@@ -40,6 +40,8 @@ import (
 const (
 	clientPort = "client"
 	peerPort   = "peer"
+	// peerNumber is its number.
+	peerNumber = 2380
 )
 
 // The words of the option reads.
@@ -59,12 +61,16 @@ func System() clients.System {
 				Doc: "linearizable asks a quorum; serializable, or local, answers from what the member has applied, which may be old",
 			},
 			recipeOption(),
+			{
+				Name: "strict-reconfig", Kind: options.Bool, Default: "false",
+				Doc: "etcd's --strict-reconfig-check: refuse to change the membership unless all members were connected for 5 s",
+			},
 			{Name: "heartbeat", Kind: options.Duration, Default: "50ms", Min: "10ms", Max: "1s", Doc: "etcd's --heartbeat-interval"},
 			{Name: "election", Kind: options.Duration, Default: "500ms", Min: "50ms", Max: "50s", Doc: "etcd's --election-timeout"},
 		},
 		Ports: []cluster.Port{
 			{Name: clientPort, Number: 2379},
-			{Name: peerPort, Number: 2380, Peer: true},
+			{Name: peerPort, Number: peerNumber, Peer: true},
 		},
 		Versions: []string{"3.6.16", "3.7.3", "3.6.0", "3.5.35", "3.5.2", "3.5.0", "3.4.23", "3.4.3"},
 		Pod:      pod,
@@ -73,6 +79,7 @@ func System() clients.System {
 		Open:     func(ctx context.Context, t clients.Target) (clients.Client, error) { return Open(ctx, t) },
 		Methods:  func() any { return &Client{} },
 		Leader:   leader,
+		Members:  newMembers,
 		Decisions: func(string, options.Values) []cluster.Decision {
 			return []cluster.Decision{{Clock: cluster.Monotonic, What: "elections"}, {Clock: cluster.Monotonic, What: "expiry of leases"}}
 		},
@@ -110,6 +117,9 @@ func pod(l cluster.Launch) (cluster.Pod, error) {
 		"--listen-peer-urls", "http://" + l.Listen[peerPort], "--initial-advertise-peer-urls", url(l.Node, peerPort),
 		"--initial-cluster", strings.Join(members, ","), "--initial-cluster-state", "new", "--initial-cluster-token", "faultline",
 		"--logger", "zap",
+	}
+	if strict := l.Options["strict-reconfig"]; strict != "" {
+		args = append(args, "--strict-reconfig-check="+strict)
 	}
 	if l.Options["heartbeat"] != "" && l.Options["election"] != "" {
 		args = append(args, "--heartbeat-interval", ms("heartbeat"), "--election-timeout", ms("election"))

@@ -190,7 +190,7 @@ func (f *failing) Gone(ctx context.Context) (bool, any, error) {
 			return false, e, err
 		}
 		states[n] = string(s)
-		all = all && s == f.env.Wanted(n)
+		all = all && f.env.Fits(n, s)
 	}
 	return all, e, nil
 }

@@ -166,7 +166,7 @@ func (r *restarts) Gone(ctx context.Context) (bool, any, error) {
 			return false, e, err
 		}
 		states[n] = string(s)
-		all = all && s == r.env.Wanted(n)
+		all = all && r.env.Fits(n, s)
 	}
 	return all, e, nil
 }
