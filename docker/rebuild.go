@@ -3,6 +3,7 @@ package docker
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -57,6 +58,7 @@ func (c *Cluster) replace(ctx context.Context, p *pod, change func(*cluster.Pod)
 	spec := cluster.Pod{Containers: slices.Clone(c.specs[slices.Index(c.cfg.Nodes, p.node.Name)].Containers)}
 	for i := range spec.Containers {
 		spec.Containers[i].Args = slices.Clone(spec.Containers[i].Args)
+		spec.Containers[i].Env = maps.Clone(spec.Containers[i].Env)
 	}
 	change(&spec)
 	number := 1 + len(p.past)/len(spec.Containers)

@@ -73,6 +73,16 @@ func (p Plan) Shortened(id string, to time.Duration) Plan {
 	})
 }
 
+// Lasting is the plan with one step lasting until then.
+func (p Plan) Lasting(id string, until time.Duration) Plan {
+	return p.each(func(s *Step) bool {
+		if s.ID == id {
+			s.For = max(s.For, until-s.At)
+		}
+		return true
+	})
+}
+
 // Until is the plan for a shorter phase: steps that start after it go, those that
 // last longer are cut.
 func (p Plan) Until(d time.Duration) Plan {

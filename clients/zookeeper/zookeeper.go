@@ -73,6 +73,7 @@ func System() clients.System {
 		Open:     func(ctx context.Context, t clients.Target) (clients.Client, error) { return Open(ctx, t) },
 		Methods:  func() any { return &Client{} },
 		Leader:   leader,
+		Members:  newMembers,
 		// It decides by the JVM's monotonic clock, which no fault makes wrong.
 		Decisions: func(string, options.Values) []cluster.Decision { return nil },
 	}
@@ -98,13 +99,15 @@ func pod(l cluster.Launch) (cluster.Pod, error) {
 	o := options.Values(l.Options)
 	cfg := []string{
 		fmt.Sprint("tickTime=", o.Duration("tick").Milliseconds()),
-		"initLimit=10", "syncLimit=5", "cnxTimeout=1", "dataDir=" + l.Dir, "clientPort=2181",
+		"initLimit=10", "syncLimit=5", "cnxTimeout=1", "dataDir=" + l.Dir,
 		"4lw.commands.whitelist=*", "admin.enableServer=false", "quorumListenOnAllIPs=true", "maxClientCnxns=0",
-		fmt.Sprint("standaloneEnabled=", len(l.Nodes) == 1),
 	}
-	for i, n := range l.Nodes {
-		if len(l.Nodes) > 1 {
-			cfg = append(cfg, fmt.Sprintf("server.%d=%s:2888:3888", i+1, n))
+	if len(l.Nodes) == 1 {
+		cfg = append(cfg, "standaloneEnabled=true", "clientPort=2181")
+	} else {
+		cfg = append(cfg, "standaloneEnabled=false", "reconfigEnabled=true")
+		for i, n := range l.Nodes {
+			cfg = append(cfg, serverLine(i+1, n))
 		}
 	}
 	return cluster.Pod{Containers: []cluster.Container{{
@@ -112,6 +115,7 @@ func pod(l cluster.Launch) (cluster.Pod, error) {
 		Env: map[string]string{
 			"ZOO_ID":  strconv.Itoa(slices.Index(l.Nodes, l.Node) + 1),
 			"ZOO_CFG": strings.Join(cfg, "\n"),
+			"ZOO_JVM": superDigest(),
 		},
 	}}}, nil
 }

@@ -223,11 +223,11 @@ func TestIntegrationInterrupt(t *testing.T) {
 // shows.
 func TestIntegrationShrink(t *testing.T) {
 	bin, dir := binary(t), t.TempDir()
-	o := faultline(t, bin, dir, "run", "--bug", "stale-read", "--nemesis", "partition,kill,pause", "--time", "6s", "--seed", "1", "--json").want(t, 1)
+	o := faultline(t, bin, dir, "run", "--bug", "ack-before-commit", "--nemesis", "partition,kill,pause", "--time", "6s", "--seed", "1", "--json").want(t, 1)
 	if len(o.results.Faults) < 3 {
 		t.Errorf("it began with %d faults", len(o.results.Faults))
 	}
-	o = faultline(t, bin, dir, "shrink", "runs/latest", "--tries", "3", "--limit", "40s").want(t, 1)
+	o = faultline(t, bin, dir, "shrink", "runs/latest", "--tries", "3", "--limit", "60s").want(t, 1)
 	for _, text := range []string{"showed in", "stale-read is left with", "kept while at least 2 of 3"} {
 		if !strings.Contains(o.out, text) {
 			t.Errorf("the output lacks %q:\n%s", text, o.out)

@@ -175,15 +175,17 @@ func (s *liveShrinker) rate() string {
 	return fmt.Sprintf("in %d of %d runs, where %d of %d are asked for", t.Hits, t.Runs, s.rates.need(), s.rates.runs)
 }
 
-// fewerFaults tries each start alone first, then leaves away halves, quarters and
-// so on.
+// fewerFaults tries starts alone first, also for longer than they lasted, since one
+// long fault is less than several short ones. Then it leaves away halves, quarters
+// and so on.
 func (s *liveShrinker) fewerFaults(ctx context.Context) {
 	steps := s.best.plan.Steps
 	if len(steps) > 2 {
 		for _, st := range s.nearest() {
-			c := s.best
+			c, longer := s.best, s.best
 			c.plan = c.plan.Only(st)
-			if s.keeps(ctx, "only "+st, c) {
+			longer.plan = c.plan.Lasting(st, c.time-warmUp)
+			if s.keeps(ctx, "only "+st, c) || s.keeps(ctx, "only "+st+", longer", longer) {
 				break
 			}
 		}
