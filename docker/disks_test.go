@@ -98,17 +98,18 @@ func loss(t *testing.T, c *docker.Cluster, crashes, writes int, ready func(), wr
 	return acknowledged, lost
 }
 
-// crashes is how often the power is cut.
-const crashes = 3
-
 func TestIntegrationDiskRedis(t *testing.T) {
 	s := redis.System()
-	c, opts := dockertest.UpDisks(t, s, 1, map[string]string{"mode": "single", "fsync": "everysec"}, "")
-	ready := func() { dockertest.Ready(t, s, clients.Target{Node: c.Nodes()[0], Cluster: c, Options: opts}) }
-	acknowledged, lost := loss(t, c, crashes, 50, ready,
+	c, opts := dockertest.UpDisks(t, s, 2, map[string]string{"mode": "replicated", "fsync": "everysec"}, "")
+	ready := func() {
+		for _, n := range c.Nodes() {
+			dockertest.Ready(t, s, clients.Target{Node: n, Cluster: c, Options: opts, Timeout: time.Second})
+		}
+	}
+	acknowledged, lost := loss(t, c, powerCuts(), 50, ready,
 		func(key string) error { _, err := redisSay(t, c, "SET "+key+" 1"); return err },
 		func(key string) bool { v, err := redisSay(t, c, "EXISTS "+key); return err == nil && v == ":1" })
-	if acknowledged < 100 || lost == 0 {
+	if acknowledged < 30*powerCuts() || lost == 0 {
 		t.Errorf("fsync=everysec lost %d of %d acknowledged writes", lost, acknowledged)
 	}
 	always, err := redisSay(t, c, "CONFIG SET appendfsync always")
@@ -224,8 +225,8 @@ func noneLost(t *testing.T, s clients.System, c *docker.Cluster, opts map[string
 			dockertest.Ready(t, s, clients.Target{Node: n, Cluster: c, Options: opts, Timeout: time.Second})
 		}
 	}
-	acknowledged, lost := loss(t, c, crashes, 15, ready, write, has)
-	if acknowledged < 30 || lost > 0 {
+	acknowledged, lost := loss(t, c, powerCuts(), 15, ready, write, has)
+	if acknowledged < 10*powerCuts() || lost > 0 {
 		t.Errorf("%d of %d acknowledged writes lost", lost, acknowledged)
 	}
 	if err := together(c, func(n string) error { return c.Repair(t.Context(), "test", n) }); err != nil {

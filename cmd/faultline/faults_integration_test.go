@@ -1,0 +1,167 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/faultline-dev/faultline/history"
+	"github.com/faultline-dev/faultline/nemesis"
+	"github.com/faultline-dev/faultline/reports"
+)
+
+// started is what a run's plan did: a fault, its nodes, and when it was injected.
+type started struct {
+	fault   string
+	targets []string
+	at      time.Duration
+}
+
+// startsOf reads them from the plan as executed and the history.
+func startsOf(t *testing.T, folder string) []started {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(folder, "plan.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var plan nemesis.Plan
+	if err := json.Unmarshal(b, &plan); err != nil {
+		t.Fatal(err)
+	}
+	at := map[string]time.Duration{}
+	file, err := os.Open(filepath.Join(folder, "history.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	for op, err := range history.Events(file, folder) {
+		if history.IsEnd(err) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		v, ok := op.Value.(map[string]any)
+		if id, named := v["id"].(string); ok && named && op.Process == history.Nemesis && v["phase"] == "start" && op.Type == history.Invoke {
+			at[id] = op.Time
+		}
+	}
+	var out []started
+	for _, s := range plan.Steps {
+		out = append(out, started{s.Spec().String(), s.Done.Targets, at[s.ID]})
+	}
+	return out
+}
+
+// A recorded plan replayed in containers hits the same nodes at the same times.
+func TestIntegrationReplay(t *testing.T) {
+	bin, dir := binary(t), t.TempDir()
+	needEngine(t)
+	faultline(t, bin, dir, "run", "--on", "docker", "--nemesis", "partition,kill,pause", "--time", "12s", "--rate", "100", "--quiet")
+	first, err := filepath.EvalSymlinks(filepath.Join(dir, "runs", "latest"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	faultline(t, bin, dir, "replay", "runs/latest", "--quiet")
+	want, got := startsOf(t, first), startsOf(t, filepath.Join(dir, "runs", "latest"))
+	if len(want) < 3 || len(got) != len(want) {
+		t.Fatalf("%d faults were replayed, %d recorded", len(got), len(want))
+	}
+	var worst time.Duration
+	for i, w := range want {
+		g := got[i]
+		if g.fault != w.fault || !slices.Equal(g.targets, w.targets) {
+			t.Errorf("replayed %s on %v, recorded %s on %v", g.fault, g.targets, w.fault, w.targets)
+		}
+		worst = max(worst, (g.at - w.at).Abs())
+	}
+	t.Logf("%d faults, their starts at most %v apart", len(want), worst)
+	if worst > 200*time.Millisecond {
+		t.Errorf("starts are up to %v apart, want at most 200ms", worst)
+	}
+}
+
+// Killed at random moments, under all kinds of faults, a run leaves nothing in the
+// engine, no mount and no process.
+func TestIntegrationKilledAtAnyMoment(t *testing.T) {
+	bin := binary(t)
+	needEngine(t)
+	docker := []string{"--on", "docker", "--nemesis", "partition,delay,kill,pause,clock,disk", "--rate", "100"}
+	local := []string{"--on", "local", "--nemesis", "partition,delay,kill,pause", "--rate", "100"}
+	for i := range times(2, 10) {
+		for name, args := range map[string][]string{"docker": docker, "local": local} {
+			dir, after := t.TempDir(), time.Duration(rand.IntN(12_000))*time.Millisecond
+			cmd := exec.CommandContext(t.Context(), bin, append([]string{"run", "--time", "1m", "--quiet", "--interval", "2s"}, args...)...)
+			cmd.Dir = dir
+			var out bytes.Buffer
+			cmd.Stdout, cmd.Stderr = &out, &out
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(after)
+			_ = cmd.Process.Kill()
+			_ = cmd.Wait()
+			start := time.Now()
+			left := labelled(t, cmd.Process.Pid)
+			for left != "" && time.Since(start) < 15*time.Second {
+				time.Sleep(100 * time.Millisecond)
+				left = labelled(t, cmd.Process.Pid)
+			}
+			t.Logf("%d: %s killed after %v, clean %v later", i, name, after, time.Since(start).Round(100*time.Millisecond))
+			if left != "" {
+				t.Errorf("%s killed after %v; left in the engine:\n%s%s", name, after, left, out.String())
+			}
+			nothingLeft(t, dir)
+			if mounts, err := os.ReadFile("/proc/mounts"); err != nil || strings.Contains(string(mounts), "faultline /") {
+				t.Errorf("a mount is left: %v", err)
+			}
+		}
+	}
+}
+
+// A series of random plans on containers that are kept: after each everything is
+// whole, and every node serves.
+func TestIntegrationPlansInARow(t *testing.T) {
+	bin, dir := binary(t), t.TempDir()
+	needEngine(t)
+	for i, system := range []string{"raft", "etcd"} {
+		first := 1 + 4*i
+		o := faultline(t, bin, dir, "run", "--on", "docker", "--system", system, "--seeds", strconv.Itoa(first)+".."+strconv.Itoa(first+times(2, 20)),
+			"--opt", "reuse=true", "--opt", "plan=random", "--time", "5s", "--rate", "200", "--keep-going",
+			"--nemesis", "partition,delay,loss,duplicate,reorder,corrupt,rate,kill,pause,restart,rolling")
+		t.Log(o.out)
+		n := times(2, 20) + 1
+		if o.code != 0 && o.code != 2 || !strings.Contains(o.out, strconv.Itoa(n)+" runs in") || !strings.Contains(o.out, strconv.Itoa(n)+" healed and left every node whole") {
+			t.Errorf("%s: exit %d", system, o.code)
+		}
+		if left := labelled(t, o.pid); left != "" {
+			t.Errorf("left in the engine:\n%s", left)
+		}
+	}
+}
+
+// The membership changes while the load runs.
+func TestIntegrationMembers(t *testing.T) {
+	bin := binary(t)
+	needEngine(t)
+	for _, system := range []string{"raft", "etcd", "zookeeper"} {
+		t.Run(system, func(t *testing.T) {
+			o := faultline(t, bin, t.TempDir(), "run", "--on", "docker", "--system", system, "--nemesis", "member", "--time", "20s", "--rate", "200", "--json")
+			bit := slices.IndexFunc(o.results.Faults, func(f reports.Fault) bool { return f.Fault == "member" && f.Bit && f.Healed })
+			if bit < 0 || o.code == 1 && system != "zookeeper" { // whose local reads may be old
+				t.Errorf("exit %d, anomalies %v, faults %+v", o.code, o.results.AnomalyCounts(), o.results.Faults)
+			}
+			if left := labelled(t, o.pid); left != "" {
+				t.Errorf("left in the engine:\n%s", left)
+			}
+		})
+	}
+}
