@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/moby/moby/client"
@@ -66,7 +67,7 @@ func (c *Cluster) replace(ctx context.Context, p *pod, change func(*cluster.Pod)
 		if err := c.retire(ctx, p, s.Name, number); err != nil {
 			return err
 		}
-		if err := c.startContainer(ctx, p, s, c.name(p.node.Name, s.Name, fmt.Sprint(number))); err != nil {
+		if err := c.startContainer(ctx, p, s, c.name(p.node.Name, s.Name, strconv.Itoa(number))); err != nil {
 			return err
 		}
 		if err := c.held(ctx, p, s.Name); err != nil {
@@ -109,7 +110,7 @@ func (c *Cluster) retire(ctx context.Context, p *pod, name string, number int) e
 		}
 	}
 	if err == nil {
-		_, err = c.engine.ContainerRename(ctx, id, client.ContainerRenameOptions{NewName: c.name(p.node.Name, name, "old", fmt.Sprint(number))})
+		_, err = c.engine.ContainerRename(ctx, id, client.ContainerRenameOptions{NewName: c.name(p.node.Name, name, "old", strconv.Itoa(number))})
 	}
 	if err != nil {
 		return fmt.Errorf("docker: retire %s of %s: %w", name, p.node.Name, err)
