@@ -270,3 +270,28 @@ func TestKeyboard(t *testing.T) {
 		t.Errorf("the link of an anomaly opens %q", linked)
 	}
 }
+
+// TestReadableWithoutScriptAndOnPaper: verdict, anomalies and figures need no
+// JavaScript, and paper gets all of that and nothing that it cannot use.
+func TestReadableWithoutScriptAndOnPaper(t *testing.T) {
+	ctx := browser(t)
+	f := synthFolder(t, 1000, staleRead)
+	if err := Render(f); err != nil {
+		t.Fatal(err)
+	}
+	call(t, ctx, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
+	if err := chromedp.Do(ctx, chromedp.Navigate("file://"+filepath.Join(f.Path, IndexFile))); err != nil {
+		t.Fatal(err)
+	}
+	const seen = `(() => {
+		const shown = q => [...document.querySelectorAll(q)].some(e => e.checkVisibility() && e.getBoundingClientRect().height > 0);
+		return [typeof window.faultline, ...['h1', '.lead', '.reading', '.drawing svg', '#faults table', '.plot', '.ladder', '#checks table', '#viewer', 'nav', 'noscript p'].map(shown)].join(' ');
+	})()`
+	if got, want := eval[string](t, ctx, seen), "undefined true true true true true true true true false true true"; got != want {
+		t.Errorf("without script: got %s, want %s", got, want)
+	}
+	call(t, ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Media: "print"})
+	if got, want := eval[string](t, ctx, seen), "undefined true true true true true true true true false false true"; got != want {
+		t.Errorf("on paper: got %s, want %s", got, want)
+	}
+}

@@ -6,6 +6,9 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/faultline-dev/faultline/reports"
 )
 
 // TestIntegrationBudget: on histories that no engine can decide, checking ends
@@ -34,5 +37,29 @@ func TestIntegrationBudget(t *testing.T) {
 			}
 			t.Logf("%s by %s: %s ms, %d MB", name, engine, fields[5], o.peak>>20)
 		}
+	}
+}
+
+// TestIntegrationReport: the reports of a million operations are written within ten
+// seconds and 1.5 GB, and the page has at most 20 MB. Where the machine does much
+// else, the time that counts is that of the processor.
+func TestIntegrationReport(t *testing.T) {
+	bin, dir := binary(t), t.TempDir()
+	gen := faultline(t, bin, dir, "gen", "--ops", "1000000", "--processes", "50", "--keys", "100", "--info", "0.01", "--anomaly", "stale-read").want(t, 0)
+	if err := os.WriteFile(filepath.Join(dir, reports.HistoryFile), []byte(gen.out), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	checked := faultline(t, bin, dir, "check", "--json", reports.HistoryFile).want(t, 1)
+	if err := os.WriteFile(filepath.Join(dir, reports.ResultsFile), []byte(checked.out), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	o := faultline(t, bin, dir, "report", "--quiet", ".").want(t, 0)
+	fi, err := os.Stat(filepath.Join(dir, reports.IndexFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%v (%v of the processor), %d MB of memory, a page of %.1f MB", o.wall.Round(time.Millisecond), o.cpu.Round(time.Millisecond), o.peak>>20, float64(fi.Size())/1e6)
+	if min(o.wall, o.cpu) > 10*time.Second || o.peak > 1500<<20 || fi.Size() > 20e6 {
+		t.Error("at most 10 s, 1500 MB and 20 MB are allowed")
 	}
 }

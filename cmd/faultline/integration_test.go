@@ -52,6 +52,8 @@ type outcome struct {
 	pid     int
 	out     string
 	peak    int64 // bytes that the largest of its processes held, where the system says
+	wall    time.Duration
+	cpu     time.Duration // of all its processes
 	results reports.Results
 }
 
@@ -63,11 +65,13 @@ func faultline(t *testing.T, bin, dir string, args ...string) outcome {
 	cmd.Dir = dir
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	began := time.Now()
 	err := cmd.Run()
 	if ctx.Err() != nil {
 		t.Fatalf("%v did not end: %v\n%s%s", args, err, stdout.String(), stderr.String())
 	}
 	o := outcome{code: cmd.ProcessState.ExitCode(), pid: cmd.ProcessState.Pid(), out: stdout.String() + stderr.String()}
+	o.wall, o.cpu = time.Since(began), cmd.ProcessState.UserTime()+cmd.ProcessState.SystemTime()
 	if u, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok && runtime.GOOS == "linux" {
 		o.peak = u.Maxrss << 10
 	}
