@@ -87,6 +87,7 @@ type pageAnomaly struct {
 	Drawing                  *drawing
 	States                   []nodeState
 	Ops                      []opRow
+	Named                    []int // their indices, where they are not shown
 	Versions                 bool
 	Open                     bool // the first of its name: shown without asking
 	Left                     string
@@ -135,7 +136,10 @@ type recoveryRow struct {
 	Color                                                    int
 }
 
-type rung struct{ Name, Verdict, What, Why string }
+type rung struct {
+	Name, Verdict, What, Why string
+	Named                    []int // the operations that Why is about, by their indices
+}
 
 type pageCheck struct {
 	Checker, Engine, Verdict, Ops, Time, Memory, Reason string

@@ -55,7 +55,7 @@ func (p *page) asked(t Test) {
 	add("Faults", strings.Join(t.Nemesis, ", "))
 	add("World", t.On)
 	add("Nodes", strings.Join(t.Nodes, ", "))
-	add("Load", fmt.Sprintf("%s on %s, %s", plural(t.Concurrency, "client"), plural(t.Keys, "key"), pace(t.Rate)))
+	add("Generator", fmt.Sprintf("%s on %s, %s%s", plural(t.Concurrency, "client"), plural(t.Keys, "key"), pace(t.Rate), mix(p.R.Ops)))
 	add("Time", short(t.Time))
 	add("Seed", strconv.FormatUint(t.Seed, 10))
 	for _, k := range slices.Sorted(maps.Keys(t.Options)) {
@@ -67,6 +67,18 @@ func (p *page) asked(t Test) {
 	for _, k := range slices.Sorted(maps.Keys(t.Versions)) {
 		add("Version of "+k, t.Versions[k])
 	}
+}
+
+// mix is which kinds of operation were made: ": 61 % read, 39 % write".
+func mix(o Ops) string {
+	var kinds []string
+	for _, f := range slices.Sorted(maps.Keys(o.ByF)) {
+		kinds = append(kinds, percent(float64(o.ByF[f].Total)/float64(max(1, o.Total)))+" "+f)
+	}
+	if len(kinds) == 0 {
+		return ""
+	}
+	return ": " + list(kinds)
 }
 
 func pace(rate float64) string {

@@ -69,10 +69,8 @@ func (p *page) anomalies() {
 		if i == pageMore {
 			break
 		}
-		ops := strings.Trim(fmt.Sprint(a.Ops), "[]")
 		p.More = append(p.More, pageAnomaly{
-			No: i + pageAnomalies + 1, Name: a.Name, Key: a.Key, Explain: upper(a.Explain),
-			Ops: []opRow{{Asked: plain.Clip(ops, 60)}},
+			No: i + pageAnomalies + 1, Name: a.Name, Key: a.Key, Explain: together(upper(a.Explain)), Named: named(a.Ops),
 		})
 	}
 	if n := len(p.R.Anomalies) - pageAnomalies; n > 0 {
@@ -85,6 +83,9 @@ func (p *page) anomalies() {
 		p.Lead = together(p.Anomalies[0].Explain)
 	}
 }
+
+// named are so many of the operations that an explanation is about as are linked.
+func named(ops []int) []int { return ops[:min(len(ops), 12)] }
 
 func (p *page) anomaly(a Anomaly, no int) pageAnomaly {
 	w := newWitness(p.src.History, a, no)

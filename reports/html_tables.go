@@ -144,7 +144,9 @@ func (p *page) checks() {
 	}
 	broken := rungAnomalies(p.R)
 	for _, name := range rungs(p.R.Ladder) {
-		p.Ladder = append(p.Ladder, rung{name, p.R.Ladder[name].String(), rungWords(name), together(upper(broken[name].Explain))})
+		p.Ladder = append(p.Ladder, rung{
+			Name: name, Verdict: p.R.Ladder[name].String(), What: rungWords(name), Why: together(upper(broken[name].Explain)), Named: named(broken[name].Ops),
+		})
 	}
 }
 

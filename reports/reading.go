@@ -118,6 +118,9 @@ func pauseWords(r Results, w witness) string {
 				"and nothing stopped the first when it went on. A lease alone cannot exclude; a fencing token that the store checks can."
 		}
 	}
+	if recipe := r.Options["recipe"]; recipe != "" {
+		return "No client was paused: the lock, as the recipe " + recipe + " makes it of the store, was given to another while the first, by all that it had been told, still held it."
+	}
 	return "No client was paused: the lock was given to another while the first, by all that it had been told, still held it."
 }
 

@@ -265,6 +265,10 @@ func TestKeyboard(t *testing.T) {
 	if !bytes.Contains([]byte(raw), []byte(`"type":"invoke"`)) {
 		t.Errorf("the chosen operation reads %q", raw)
 	}
+	unlinked := eval[int](t, ctx, `[...document.querySelectorAll('a[data-op]')].filter(a => { a.click(); return !document.getElementById('raw').textContent.includes('"index":' + a.dataset.op + ','); }).length`)
+	if unlinked != 0 {
+		t.Errorf("%d links of operations open something else", unlinked)
+	}
 	linked := eval[string](t, ctx, `document.querySelector('a[data-op]').click(); document.getElementById('raw').textContent`)
 	if !bytes.Contains([]byte(linked), []byte(`"process":1001`)) {
 		t.Errorf("the link of an anomaly opens %q", linked)

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -21,17 +22,34 @@ func newNodeCmd(env *Env) *cobra.Command {
 		Args:    noArgs,
 		RunE:    noSubcommand,
 	}
-	node.AddCommand(newRaftNodeCmd(env), newPaxosNodeCmd(env))
+	for _, s := range []storeNode{
+		{"raft", "Raft", "linearizable, lease or local", raftserver.Serve},
+		{"paxos", "Paxos", "linearizable or local", func(ctx context.Context, c raftserver.Config) error {
+			return paxosserver.Serve(ctx, paxosserver.Config{
+				Name: c.Name, Listen: c.Listen, PeerListen: c.PeerListen, Peers: c.Peers, Data: c.Data,
+				Bug: c.Bug, Tick: c.Tick, Reads: c.Reads, Log: c.Log,
+			})
+		}},
+	} {
+		node.AddCommand(s.command(env))
+	}
 	return node
 }
 
-func newRaftNodeCmd(env *Env) *cobra.Command {
+// storeNode is a bundled store whose nodes can be run. What flags say of a node is
+// the same for all: Raft's configuration has a place for each.
+type storeNode struct {
+	name, title, reads string
+	serve              func(context.Context, raftserver.Config) error
+}
+
+func (s storeNode) command(env *Env) *cobra.Command {
 	var cfg raftserver.Config
 	var peers []string
 	cmd := &cobra.Command{
-		Use:     "raft",
-		Short:   "Run a node of the bundled Raft store",
-		Example: `  faultline node raft --name n1 --listen 127.0.0.1:7000 --peer-listen 127.0.0.1:7001 --peer n2=127.0.0.1:7101 --data /tmp/n1`,
+		Use:     s.name,
+		Short:   "Run a node of the bundled " + s.title + " store",
+		Example: "  faultline node " + s.name + " --name n1 --listen 127.0.0.1:7000 --peer-listen 127.0.0.1:7001 --peer n2=127.0.0.1:7101 --data /tmp/n1",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var err error
@@ -39,7 +57,7 @@ func newRaftNodeCmd(env *Env) *cobra.Command {
 				return err
 			}
 			cfg.Log = slog.New(slog.NewTextHandler(env.Stderr, nil))
-			if err := raftserver.Serve(cmd.Context(), cfg); err != nil {
+			if err := s.serve(cmd.Context(), cfg); err != nil {
 				return exit.Brokenf("%w", err)
 			}
 			return nil
@@ -53,42 +71,7 @@ func newRaftNodeCmd(env *Env) *cobra.Command {
 	f.StringVar(&cfg.Data, "data", "", "folder of the log")
 	f.StringVar(&cfg.Bug, "bug", "", "a bug to have; see `faultline list bugs`")
 	f.DurationVar(&cfg.Tick, "tick", 10*time.Millisecond, "the unit of its timers")
-	f.StringVar(&cfg.Reads, "reads", "linearizable", "how reads are answered that do not say: linearizable, lease or local")
-	for _, name := range []string{"name", "data"} {
-		_ = cmd.MarkFlagRequired(name) // the flags exist
-	}
-	return cmd
-}
-
-func newPaxosNodeCmd(env *Env) *cobra.Command {
-	var cfg paxosserver.Config
-	var peers []string
-	cmd := &cobra.Command{
-		Use:     "paxos",
-		Short:   "Run a node of the bundled Paxos store",
-		Example: `  faultline node paxos --name n1 --listen 127.0.0.1:7000 --peer-listen 127.0.0.1:7001 --peer n2=127.0.0.1:7101 --data /tmp/n1`,
-		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			var err error
-			if cfg.Peers, err = parsePeers(peers); err != nil {
-				return err
-			}
-			cfg.Log = slog.New(slog.NewTextHandler(env.Stderr, nil))
-			if err := paxosserver.Serve(cmd.Context(), cfg); err != nil {
-				return exit.Brokenf("%w", err)
-			}
-			return nil
-		},
-	}
-	f := cmd.Flags()
-	f.StringVar(&cfg.Name, "name", "", "this node's name")
-	f.StringVar(&cfg.Listen, "listen", "127.0.0.1:7000", "address for clients")
-	f.StringVar(&cfg.PeerListen, "peer-listen", "127.0.0.1:7001", "address for other nodes")
-	f.StringArrayVar(&peers, "peer", nil, "another node, as name=host:port; repeatable")
-	f.StringVar(&cfg.Data, "data", "", "folder of the log")
-	f.StringVar(&cfg.Bug, "bug", "", "a bug to have; see `faultline list bugs`")
-	f.DurationVar(&cfg.Tick, "tick", 10*time.Millisecond, "the unit of its timers")
-	f.StringVar(&cfg.Reads, "reads", "linearizable", "how reads are answered that do not say: linearizable or local")
+	f.StringVar(&cfg.Reads, "reads", "linearizable", "how reads are answered that do not say: "+s.reads)
 	for _, name := range []string{"name", "data"} {
 		_ = cmd.MarkFlagRequired(name) // the flags exist
 	}
