@@ -135,6 +135,8 @@ type plan struct {
 	columns    columns
 	columnsErr error
 	once       sync.Once
+
+	problems []*problem // by part, where all were decoded at once
 }
 
 func (p *plan) prepare() error {
@@ -221,6 +223,7 @@ func (p *plan) columnsOf(pt part) (columns, error) {
 // run judges the parts in a bounded pool of workers.
 func (p *plan) run() {
 	p.got = make([]decision, len(p.parts))
+	p.decodeAll()
 	n := p.o.Workers
 	if m := runtime.GOMAXPROCS(0); n <= 0 || n > m {
 		n = m
@@ -313,9 +316,38 @@ func (p *plan) byFast(pt part) (decision, error) {
 	return p.byObject(pt)
 }
 
+// problem is the part's, decoded.
+func (p *plan) problem(pt part) (*problem, error) {
+	if p.problems == nil {
+		return newProblem(pt.v, p.o.Model)
+	}
+	k := p.h.KeyID(pt.v.at(0))
+	pr := p.problems[k]
+	p.problems[k] = nil
+	pr.shrink()
+	return pr, nil
+}
+
+// decodeAll decodes all parts at once, where each is a key and the search will
+// judge it.
+func (p *plan) decodeAll() {
+	if p.o.Engine != Search && !slices.Contains([]string{"kv", "mutex"}, p.o.Model.Name) || p.o.Engine == Porcupine || p.o.Engine == Fast {
+		return
+	}
+	bytes := int64(p.h.Len()) * entryBytes
+	if len(p.parts) < 2 || len(p.parts) != len(p.h.Keys()) || p.o.Memory > 0 && bytes > p.o.Memory/4 || p.b.grow(bytes) != nil {
+		return
+	}
+	if ps, err := problems(p.h, p.parts, p.o.Model); err == nil {
+		p.problems = ps
+		return
+	}
+	_ = p.b.grow(-bytes) // the key at fault says so itself
+}
+
 // bySearch asks the exact search.
 func (p *plan) bySearch(pt part, why []string) decision {
-	pr, err := newProblem(pt.v, p.o.Model)
+	pr, err := p.problem(pt)
 	if err != nil {
 		return decision{engine: Search, reason: err.Error(), why: why}
 	}

@@ -103,31 +103,58 @@ func (v view) decode(m model.Machine, i int) (model.Op, model.Fate, error) {
 	return op, f, err
 }
 
-const entryBytes = 56
+const entryBytes = 48
 
 // newProblem decodes the view for spec. O(n).
 func newProblem(v view, spec model.Spec) (*problem, error) {
 	p := &problem{v: v, m: spec.New(v.h)}
-	n := v.len()
-	for k := range n {
-		i := v.at(k)
-		op, fate, err := v.decode(p.m, i)
-		if err != nil {
+	n := 0
+	for k := range v.len() {
+		if v.h.Type(v.at(k)) != history.Fail {
+			n++
+		}
+	}
+	p.must = make([]entry, 0, n)
+	for k := range v.len() {
+		if err := p.add(v.at(k)); err != nil {
 			return nil, err
 		}
-		if fate == model.Drop {
-			continue
-		}
-		e := entry{int64(v.h.Invoke(i)), int64(v.ret(i)), op, int32(i)} //nolint:gosec // an op number
-		if fate == model.May {
-			e.ret = forever
-			p.may = append(p.may, e)
-			continue
-		}
-		p.must = append(p.must, e)
 	}
 	p.shrink()
 	return p, nil
+}
+
+// add decodes operation i.
+func (p *problem) add(i int) error {
+	op, fate, err := p.v.decode(p.m, i)
+	if err != nil || fate == model.Drop {
+		return err
+	}
+	e := entry{int64(p.v.h.Invoke(i)), int64(p.v.ret(i)), op, int32(i)} //nolint:gosec // an op number
+	if fate == model.May {
+		e.ret = forever
+		p.may = append(p.may, e)
+		return nil
+	}
+	p.must = append(p.must, e)
+	return nil
+}
+
+// problems decodes all operations of h into a problem for each of its keys, in
+// one pass: reading the columns key by key would miss the processor's caches at
+// every operation. They are yet to be shrunk.
+func problems(h *history.History, parts []part, spec model.Spec) ([]*problem, error) {
+	all := make([]entry, h.Len())
+	ps := make([]*problem, len(parts))
+	for k, pt := range parts {
+		ps[k] = &problem{v: pt.v, m: spec.New(h), must: all[pt.from : pt.from : pt.from+pt.v.len()]}
+	}
+	for i := range h.Len() {
+		if err := ps[h.KeyID(i)].add(i); err != nil {
+			return nil, err
+		}
+	}
+	return ps, nil
 }
 
 // shrink drops indeterminate operations that leave a value that nobody saw.

@@ -31,7 +31,9 @@ func OwnerMutex() Spec {
 	return Spec{
 		Name: "owner-mutex", Doc: "acquire and release of a lock that only its owner may release",
 		Ops: []string{"acquire", "release"},
-		New: func(h *history.History) Machine { return &mutex{h: h, owners: map[string]State{}} },
+		New: func(h *history.History) Machine {
+			return &mutex{h: h, owners: map[string]State{}, seen: map[history.Value]State{}, processes: map[history.Process]State{}}
+		},
 	}
 }
 
@@ -39,10 +41,14 @@ type mutex struct {
 	h      *history.History
 	owners map[string]State // nil: a plain mutex
 	names  []string
+	// seen are owners by the value that names them, processes those without one:
+	// a history holds equal values once.
+	seen      map[history.Value]State
+	processes map[history.Process]State
 }
 
 func (*mutex) Init() State    { return 0 }
-func (m *mutex) Bytes() int64 { return int64(len(m.names)) * 80 }
+func (m *mutex) Bytes() int64 { return int64(len(m.names))*80 + int64(len(m.seen)+len(m.processes))*48 }
 
 func (m *mutex) DescribeState(s State) string {
 	switch {
@@ -66,19 +72,46 @@ func (m *mutex) Decode(i int) (Op, Fate, error) {
 	}
 	ft := fate(m.h.Type(i))
 	if m.owners != nil && ft != Drop {
-		name, ok := ownerOf(m.h, i)
-		if !ok {
-			name = fmt.Sprintf("process %d", m.h.Process(i))
-		}
-		id, ok := m.owners[name]
-		if !ok {
-			m.names = append(m.names, name)
-			id = State(len(m.names))
-			m.owners[name] = id
-		}
-		op.A = history.Value(id)
+		op.A = history.Value(m.owner(i))
 	}
 	return op, ft, nil
+}
+
+// owner is the number of who operation i acts for.
+func (m *mutex) owner(i int) State {
+	for _, v := range []history.Value{m.h.Out(i), m.h.In(i)} {
+		if v == history.None || v == history.Nil || v.IsPair() {
+			continue
+		}
+		id, ok := m.seen[v]
+		if !ok {
+			if name, named := ownerIn(m.h, v); named {
+				id = m.named(name)
+			}
+			m.seen[v] = id
+		}
+		if id != 0 {
+			return id
+		}
+	}
+	p := m.h.Process(i)
+	id, ok := m.processes[p]
+	if !ok {
+		id = m.named(fmt.Sprintf("process %d", p))
+		m.processes[p] = id
+	}
+	return id
+}
+
+// named is the number of an owner, from 1.
+func (m *mutex) named(name string) State {
+	id, ok := m.owners[name]
+	if !ok {
+		m.names = append(m.names, name)
+		id = State(len(m.names))
+		m.owners[name] = id
+	}
+	return id
 }
 
 func (*mutex) Step(s State, op Op) (State, bool) {
@@ -91,10 +124,17 @@ func (*mutex) Step(s State, op Op) (State, bool) {
 // ownerOf is the owner that operation i names in its completion or invocation.
 func ownerOf(h *history.History, i int) (string, bool) {
 	for _, v := range []history.Value{h.Out(i), h.In(i)} {
-		if m, ok := h.Go(v).(map[string]any); ok {
-			if o, ok := m["owner"]; ok {
-				return fmt.Sprint(o), true
-			}
+		if name, ok := ownerIn(h, v); ok {
+			return name, true
+		}
+	}
+	return "", false
+}
+
+func ownerIn(h *history.History, v history.Value) (string, bool) {
+	if m, ok := h.Go(v).(map[string]any); ok {
+		if o, ok := m["owner"]; ok {
+			return fmt.Sprint(o), true
 		}
 	}
 	return "", false

@@ -36,6 +36,9 @@ type Options struct {
 	Values int
 	// Versions are carried by completions.
 	Versions bool
+	// Wait makes acquires wait until the lock is free, instead of failing, and
+	// processes hold one lock at a time.
+	Wait bool
 }
 
 // Models that Events knows.
@@ -119,6 +122,7 @@ type worker struct {
 	key     int
 	inv     int64
 	never   bool // of unknown fate, and never happens
+	holds   int  // the key of the lock it holds, plus 1
 }
 
 // object is one key's state.
@@ -219,10 +223,15 @@ func (s *sim) step(w *worker) bool {
 		}
 		s.invoke(w)
 	case invoked:
+		if s.waits(w) {
+			w.at = s.now + 1 + s.r.Int64N(meanLatency/4)
+			return true
+		}
 		if !w.never {
 			s.apply(w)
 		}
 		w.phase = applied
+		w.inv = max(w.inv, w.at-w.lat)
 		w.at = w.inv + w.lat
 	case applied:
 		s.complete(w)
@@ -233,6 +242,9 @@ func (s *sim) step(w *worker) bool {
 func (s *sim) invoke(w *worker) {
 	s.started++
 	w.key = s.r.IntN(s.o.Keys)
+	if s.o.Wait && w.holds > 0 {
+		w.key = w.holds - 1
+	}
 	x := &s.objects[w.key]
 	f, v := s.choose(w, x)
 	w.lat = meanLatency/2 + s.r.Int64N(meanLatency)
@@ -245,7 +257,15 @@ func (s *sim) invoke(w *worker) {
 	if s.o.Info > 0 && !reads(f) && s.r.Float64() < s.o.Info {
 		w.op.Type = history.Info
 		w.never = s.r.IntN(2) == 0
+		if s.o.Wait { // nobody would free the lock
+			w.never = f == "acquire"
+		}
 	}
+}
+
+// waits says whether w has to wait for a lock.
+func (s *sim) waits(w *worker) bool {
+	return s.o.Wait && w.op.F == "acquire" && !w.never && s.objects[w.key].owner != nil && s.started < s.o.Ops
 }
 
 func reads(f string) bool { return f == "read" || f == "get" || f == "contains" || f == "dequeue" }
@@ -402,8 +422,10 @@ func (s *sim) lock(w *worker, x *object) {
 	case w.op.F == "acquire" && (x.owner == nil || s.due("double-hold") && w.op.Type == history.OK):
 		s.planted = s.planted || x.owner != nil
 		x.owner = who
+		w.holds = w.key + 1
 	case w.op.F == "release" && x.owner == who:
 		x.owner = nil
+		w.holds = 0
 	case w.op.Type == history.OK:
 		w.op.Type = history.Fail
 	}
