@@ -12,6 +12,7 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 	"unicode/utf8"
 )
@@ -25,9 +26,17 @@ func Formats() []string {
 // and says which it was. Histories of others have no end line and often no times:
 // then an event's position is its time, in nanoseconds.
 func Decode(r io.Reader, name, format string) (*History, string, error) {
-	in := bufio.NewReaderSize(r, 1<<16)
+	in, ok := readers.Get().(*bufio.Reader)
+	if !ok {
+		in = bufio.NewReaderSize(nil, bufferSize)
+	}
+	in.Reset(r)
+	defer func() {
+		in.Reset(nil)
+		readers.Put(in)
+	}()
 	if format == "" || format == "auto" {
-		head, _ := in.Peek(1 << 16) // a short input is judged by its reader
+		head, _ := in.Peek(bufferSize) // a short input is judged by its reader
 		format = sniff(head)
 	}
 	switch format {
@@ -46,6 +55,13 @@ func Decode(r io.Reader, name, format string) (*History, string, error) {
 	}
 	return nil, format, fmt.Errorf("history: unknown format %q; there are auto, %s", format, strings.Join(Formats(), ", "))
 }
+
+// bufferSize is how much of an input is looked at to guess its format.
+const bufferSize = 1 << 16
+
+// readers are buffers: with many small histories most of the memory that reading
+// needs.
+var readers sync.Pool //nolint:gochecknoglobals // holds no state
 
 // sniff guesses the format by the beginning of the input.
 func sniff(head []byte) string {

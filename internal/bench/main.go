@@ -17,11 +17,13 @@ import (
 
 // options of all rows.
 type options struct {
-	long   bool
-	cpu    bool
-	limit  time.Duration
-	binary string
-	dir    string
+	long  bool
+	cpu   bool
+	limit time.Duration
+	// hopeless is the limit where Porcupine is known to find no answer.
+	hopeless time.Duration
+	binary   string
+	dir      string
 }
 
 // row is one promise.
@@ -47,12 +49,19 @@ func main() {
 	only := ""
 	flag.BoolVar(&o.long, "long", false, "also 10,000,000 operations, and a minute for each cell in which Porcupine finds no answer")
 	flag.BoolVar(&o.cpu, "cpu", false, "count processor time instead of time: for machines that do other work as well")
+	flag.DurationVar(&o.limit, "limit", 0, "Porcupine's time limit; by default 20s, a minute with -long, 3s where it is known to find no answer")
 	flag.StringVar(&o.binary, "faultline", "", "the built command, for the rows that read files; without it they are skipped")
 	flag.StringVar(&only, "only", "", "only the rows whose names contain this")
 	flag.Parse()
-	o.limit = 20 * time.Second
+	o.hopeless = 3 * time.Second
 	if o.long {
-		o.limit = time.Minute
+		o.hopeless = time.Minute
+	}
+	if o.limit == 0 {
+		o.limit = 20 * time.Second
+		if o.long {
+			o.limit = time.Minute
+		}
 	}
 	dir, err := os.MkdirTemp("", "faultline-bench")
 	if err == nil {

@@ -161,9 +161,7 @@ func answerRows() []row {
 			of(k.spec, linear.Auto, 1_000, 16, 1, 0.01, "stale-read"),
 		} {
 			rs = append(rs, row{"answer: " + s.String(), func(o options) (line, error) {
-				if !o.long {
-					o.limit = 3 * time.Second
-				}
+				o.limit = o.hopeless
 				if s.Ops == 1_000_000 { // its sets of operations are of 125 kB each
 					o.limit = time.Second
 				}
