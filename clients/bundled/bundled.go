@@ -20,6 +20,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/faultline-dev/faultline/clients"
@@ -41,6 +42,7 @@ type Client struct {
 	fenced bool // writes under a lock carry its token
 	limit  time.Duration
 	close  func()
+	closed atomic.Bool
 }
 
 // Open opens a session with the target's node: one connection over which the node
@@ -49,7 +51,7 @@ func Open(ctx context.Context, t clients.Target) (clients.Client, error) {
 	c := New(t)
 	if _, err := c.Status(ctx); err != nil {
 		_ = c.Close()
-		return nil, err
+		return nil, history.Definite(err)
 	}
 	return c, nil
 }
@@ -69,9 +71,12 @@ func New(t clients.Target) *Client {
 
 // Close implements clients.Client.
 func (c *Client) Close() error {
+	c.closed.Store(true)
 	c.close()
 	return nil
 }
+
+var errClosed = errors.New("the client is closed")
 
 // request is the body of every operation; each uses its own fields.
 type request struct {
@@ -104,11 +109,14 @@ type answer struct {
 
 // do makes one attempt at one operation.
 func (c *Client) do(ctx context.Context, op string, q request) (answer, error) {
+	if c.closed.Load() {
+		return answer{}, history.SessionLost(history.Definite(fmt.Errorf("%s: %w", op, errClosed)))
+	}
 	// The node gives up before the client does, so that what it has to say arrives.
 	q.Timeout = c.limit * 4 / 5
 	body, err := json.Marshal(q)
 	if err != nil {
-		return answer{}, history.Definite(fmt.Errorf("raft: %s: %w", op, err))
+		return answer{}, history.Definite(fmt.Errorf("%s: %w", op, err))
 	}
 	status, text, err := c.caller.Call(ctx, c.node, "/v1/"+op, body)
 	if err != nil {

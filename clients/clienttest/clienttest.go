@@ -26,12 +26,19 @@ type Kit struct {
 	Version string
 	// Nodes is how many nodes the cluster has, 3 if 0.
 	Nodes int
-	// Write sets a key to a number, Read returns what it holds, nil for nothing. Read
-	// must see every write that was acknowledged.
-	Write func(ctx context.Context, c clients.Client, key string, v int64) error
-	Read  func(ctx context.Context, c clients.Client, key string) (any, error)
 	// Lossy says that the system, with these options, may lose what it acknowledged.
 	Lossy bool
+	// Stateless says that clients have no sessions: they may go on after an outage.
+	Stateless bool
+	// Unversioned says that the system has no versions to tell.
+	Unversioned bool
+}
+
+// register is what a client must be able to do. Read must see every write that was
+// acknowledged, with the Kit's options.
+type register interface {
+	Read(ctx context.Context, key string) (history.Reply, error)
+	Write(ctx context.Context, key string, value any) (history.Reply, error)
 }
 
 const (
@@ -58,6 +65,8 @@ func Run(t *testing.T, k Kit) {
 	t.Run("close twice", w.closeTwice)
 	t.Run("many goroutines", w.manyGoroutines)
 	t.Run("deadline", w.deadline)
+	t.Run("versions", w.versions)
+	t.Run("lost session", w.lostSession)
 	n := c.Nodes()[0].Name
 	t.Run("killed", func(t *testing.T) { w.outage(t, "killed", 5*time.Second, c.Kill, c.Start) })
 	t.Run("paused", func(t *testing.T) { w.outage(t, "paused", 3*time.Second, c.Pause, c.Resume) })
@@ -196,13 +205,15 @@ func (w *world) open(ctx context.Context, node int) (clients.Client, error) {
 func (w *world) write(ctx context.Context, c clients.Client, key string, v int64) error {
 	ctx, cancel := context.WithTimeout(ctx, opTimeout)
 	defer cancel()
-	return w.Write(ctx, c, key, v)
+	_, err := c.(register).Write(ctx, key, v)
+	return err
 }
 
 func (w *world) read(ctx context.Context, c clients.Client, key string) (any, error) {
 	ctx, cancel := context.WithTimeout(ctx, opTimeout)
 	defer cancel()
-	return w.Read(ctx, c, key)
+	r, err := c.(register).Read(ctx, key)
+	return r.Value, err
 }
 
 func (w *world) closeTwice(t *testing.T) {
@@ -267,6 +278,58 @@ func (w *world) deadline(t *testing.T) {
 		t.Errorf("it took %v with a deadline of %v", took, opTimeout)
 	}
 	dockertest.Ready(t, w.System, w.target(0))
+}
+
+// versions: what the system says of the order of its writes comes with the operation.
+func (w *world) versions(t *testing.T) {
+	if w.Unversioned {
+		t.Skip("the system has no versions")
+	}
+	c, err := w.open(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close() }()
+	var last int64
+	for i := range int64(3) {
+		wrote, err := c.(register).Write(t.Context(), "versions", i)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := c.(register).Read(t.Context(), "versions")
+		if err != nil || r.Version <= last || wrote.Version != 0 && wrote.Version != r.Version || i > 0 && wrote.Version == 0 {
+			t.Errorf("write %d has version %d, the read after it %d, %v; the last had %d", i, wrote.Version, r.Version, err, last)
+		}
+		last = r.Version
+	}
+}
+
+// lostSession: an operation on a session that is lost says so, which ends the
+// process, and the session never comes back, also not when the node does.
+func (w *world) lostSession(t *testing.T) {
+	c, err := w.open(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close() }()
+	if err := w.write(t.Context(), c, "session", 1); err != nil {
+		t.Fatal(err)
+	}
+	n := w.cluster.Nodes()[0].Name
+	if err := w.cluster.(cluster.Killer).Kill(t.Context(), n); err != nil {
+		t.Fatal(err)
+	}
+	err = w.write(t.Context(), c, "session", 2)
+	if e := w.cluster.(cluster.Killer).Start(t.Context(), n); e != nil {
+		t.Fatal(e)
+	}
+	if err == nil || !history.IsSessionLost(err) && history.TypeOf(err) != history.Info {
+		t.Errorf("a write on a lost session: %v; want the session's end or an open fate", err)
+	}
+	dockertest.Ready(t, w.System, w.target(0))
+	if err := w.write(t.Context(), c, "session", 3); err == nil && !w.Stateless {
+		t.Error("a lost session came back")
+	}
 }
 
 // attempt is one write, to a key of its own.

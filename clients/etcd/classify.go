@@ -22,7 +22,7 @@ func classify(err error, sent bool) error {
 		code = own.Code()
 	}
 	wrapped := fmt.Errorf("etcd: %w", err)
-	if !known && code == codes.Unavailable {
+	if !sent || !known && code == codes.Unavailable {
 		wrapped = history.SessionLost(wrapped)
 	}
 	if !sent || known && refused(own) || !known && code == codes.Unimplemented {

@@ -22,7 +22,7 @@ func TestClassify(t *testing.T) {
 		lost bool
 	}{
 		{"not sent", status.Error(codes.Unavailable, "connection refused"), false, history.Fail, true},
-		{"not sent in time", context.DeadlineExceeded, false, history.Fail, false},
+		{"not sent in time", context.DeadlineExceeded, false, history.Fail, true},
 		{"connection lost after sending", status.Error(codes.Unavailable, "error reading from server: EOF"), true, history.Info, true},
 		{"deadline", context.DeadlineExceeded, true, history.Info, false},
 		{"deadline of the server", status.Error(codes.DeadlineExceeded, "deadline"), true, history.Info, false},

@@ -115,7 +115,10 @@ func (c *Client) do(ctx context.Context, quorum bool, f func(context.Context) er
 		ctx = clientv3.WithRequireLeader(ctx)
 	}
 	sent := new(atomic.Bool)
-	err := f(context.WithValue(ctx, sentKey{}, sent))
+	err := errRedial // the driver would wait for another connection until the deadline
+	if c.driver.ActiveConnection().GetState() == connectivity.Ready {
+		err = f(context.WithValue(ctx, sentKey{}, sent))
+	}
 	if err == nil {
 		return nil
 	}

@@ -1,7 +1,6 @@
 package etcd_test
 
 import (
-	"context"
 	"testing"
 	"time"
 
@@ -13,17 +12,7 @@ import (
 )
 
 func kit() clienttest.Kit {
-	return clienttest.Kit{
-		System: etcd.System(),
-		Write: func(ctx context.Context, c clients.Client, key string, v int64) error {
-			_, err := c.(*etcd.Client).Write(ctx, key, v)
-			return err
-		},
-		Read: func(ctx context.Context, c clients.Client, key string) (any, error) {
-			r, err := c.(*etcd.Client).Read(ctx, key)
-			return r.Value, err
-		},
-	}
+	return clienttest.Kit{System: etcd.System()}
 }
 
 func TestOpen(t *testing.T) { clienttest.Open(t, kit()) }

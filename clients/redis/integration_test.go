@@ -1,7 +1,6 @@
 package redis_test
 
 import (
-	"context"
 	"fmt"
 	"testing"
 
@@ -15,15 +14,7 @@ import (
 func kit(mode string, nodes int) clienttest.Kit {
 	return clienttest.Kit{
 		System: redis.System(), Options: map[string]string{"mode": mode}, Nodes: nodes,
-		Lossy: mode != "single",
-		Write: func(ctx context.Context, c clients.Client, key string, v int64) error {
-			_, err := c.(*redis.Client).Write(ctx, key, v)
-			return err
-		},
-		Read: func(ctx context.Context, c clients.Client, key string) (any, error) {
-			r, err := c.(*redis.Client).Read(ctx, key)
-			return r.Value, err
-		},
+		Lossy: mode != "single", Unversioned: true,
 	}
 }
 
