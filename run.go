@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -96,11 +97,15 @@ func (r *run) up(ctx context.Context) error {
 		}
 	}
 	r.enter("ready")
-	return r.ready(ctx, r.Limits.Ready)
+	return r.ready(ctx, r.Limits.Ready, true)
 }
 
-// ready waits until all nodes serve.
-func (r *run) ready(ctx context.Context, limit time.Duration) error {
+// errEnded is a node whose processes have ended before it served.
+var errEnded = errors.New("its processes have ended")
+
+// ready waits until all nodes serve. Where nobody is going to start them, alive ends
+// the waiting at the first node that is dead.
+func (r *run) ready(ctx context.Context, limit time.Duration, alive bool) error {
 	if r.System.Ready == nil {
 		return nil
 	}
@@ -110,21 +115,37 @@ func (r *run) ready(ctx context.Context, limit time.Duration) error {
 	errs := make([]error, len(nodes))
 	var waits []func()
 	for i, n := range nodes {
-		waits = append(waits, r.Runtime.Go(func() { errs[i] = r.readyNode(ctx, n) }))
+		waits = append(waits, r.Runtime.Go(func() {
+			if errs[i] = r.readyNode(ctx, n, alive); errors.Is(errs[i], errEnded) {
+				cancel()
+			}
+		}))
 	}
 	for _, wait := range waits {
 		wait()
 	}
+	if i := slices.IndexFunc(errs, func(err error) bool { return errors.Is(err, errEnded) }); i >= 0 {
+		return errs[i] // the others wait for it
+	}
 	return errors.Join(errs...)
 }
 
-func (r *run) readyNode(ctx context.Context, n cluster.Node) error {
-	for {
+// looks is how many failures lie between two looks whether a node is alive.
+const looks = 10
+
+func (r *run) readyNode(ctx context.Context, n cluster.Node, alive bool) error {
+	observer, _ := r.Cluster.(cluster.Observer)
+	for tries := 1; ; tries++ {
 		try, cancel := r.Runtime.WithTimeout(ctx, time.Second)
 		err := r.System.Ready(try, r.target(n))
 		cancel()
 		if err == nil {
 			return nil
+		}
+		if alive && observer != nil && tries%looks == 0 {
+			if s, e := observer.State(ctx, n.Name); e == nil && s == cluster.Dead {
+				return fmt.Errorf("faultline: %s does not serve: %w%s", n.Name, errEnded, r.lastLines(ctx, n.Name))
+			}
 		}
 		if r.Runtime.Sleep(ctx, 50*time.Millisecond) != nil {
 			return fmt.Errorf("faultline: %s does not serve: %w%s", n.Name, err, r.lastLines(ctx, n.Name))
@@ -230,7 +251,7 @@ func (r *run) phases(ctx, mainCtx context.Context, clock func() time.Duration) e
 		return nil
 	}
 	r.enter("settle")
-	if err := r.ready(ctx, r.Limits.Settle); err != nil {
+	if err := r.ready(ctx, r.Limits.Settle, false); err != nil {
 		r.problems.add(fmt.Sprintf("not all nodes serve %v after the last heal: %v", r.Limits.Settle, err))
 	}
 	return r.final(ctx, clock)

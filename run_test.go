@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"math/rand/v2"
 	"os"
@@ -40,6 +41,8 @@ type memory struct {
 	latency time.Duration
 	upErr   error
 	downs   int
+	mute    bool   // no node ever serves
+	dead    string // a node whose processes have ended
 	open    func(ctx context.Context) error
 	perform func(ctx context.Context) error
 }
@@ -56,6 +59,17 @@ func (m *memory) Up(context.Context) error {
 func (m *memory) Down(context.Context) error {
 	m.downs++
 	return nil
+}
+
+func (m *memory) State(_ context.Context, node string) (cluster.State, error) {
+	if node == m.dead {
+		return cluster.Dead, nil
+	}
+	return cluster.Running, nil
+}
+
+func (m *memory) Logs(_ context.Context, node string) (map[string]io.ReadCloser, error) {
+	return map[string]io.ReadCloser{"db.log": io.NopCloser(strings.NewReader("starting\n" + node + " says why\n"))}, nil
 }
 
 type session struct {
@@ -115,7 +129,12 @@ func (m *memory) system() clients.System {
 	return clients.System{
 		Name:    "memory",
 		Methods: func() any { return &session{} },
-		Ready:   func(context.Context, clients.Target) error { return nil },
+		Ready: func(context.Context, clients.Target) error {
+			if m.mute {
+				return errors.New("refused")
+			}
+			return nil
+		},
 		Open: func(ctx context.Context, t clients.Target) (clients.Client, error) {
 			if m.open != nil {
 				if err := m.open(ctx); err != nil {
@@ -311,12 +330,17 @@ func TestRunThatCannotTest(t *testing.T) {
 		m    *memory
 		want string
 	}{
-		"up fails": {&memory{upErr: errors.New("no engine")}, "no engine"},
+		"up fails":         {&memory{upErr: errors.New("no engine")}, "no engine"},
+		"nobody serves":    {&memory{mute: true}, "n3 says why"},
+		"a node has ended": {&memory{mute: true, dead: "n2"}, "n2 does not serve: its processes have ended; the last it said:\n  starting\n  n2 says why"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			res, _, err := inVirtualTime(t, c.m, nil)
 			if err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("got error %v, want one with %q", err, c.want)
+			}
+			if c.m.dead != "" && strings.Contains(err.Error(), "n1") {
+				t.Errorf("the innocent are named: %v", err)
 			}
 			if res.Verdict != checker.Unknown {
 				t.Errorf("the verdict is %v", res.Verdict)

@@ -196,6 +196,7 @@ func (c *Cluster) Up(ctx context.Context) error {
 		c.up = true
 		return nil
 	}
+	c.nodes = nil
 	if down := c.down(ctx); down != nil {
 		err = errors.Join(err, down)
 	}
