@@ -9,7 +9,7 @@ PKG     := github.com/faultline-dev/faultline/cmd/faultline/command
 LDFLAGS := -s -w -X $(PKG).version=$(VERSION) -X $(PKG).commit=$(COMMIT)
 LINT    := $(GO) tool -modfile=tools/go.mod golangci-lint
 
-.PHONY: help build test test-long integration suites lint fmt verify bugs conformance known-results sim soak-sim bench agree fuzz cover ci clean
+.PHONY: help build test test-long integration suites lint fmt verify bugs conformance known-results controls sim soak-sim bench agree fuzz cover ci clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -56,6 +56,9 @@ conformance: build ## every cell of the matrix in containers, for 5 s without fa
 
 known-results: build ## published results on real stores, found again, 5 runs each; goes on where it was interrupted and writes docs/results.md
 	timeout $(PIECE) bin/faultline suite known-results --resume --runs bin/known-results --figures docs/results.md
+
+controls: build ## sound configurations under every fault that they must bear: no anomaly in 5 runs each; goes on where it was interrupted
+	timeout $(PIECE) bin/faultline suite controls --resume --runs bin/controls
 
 soak-sim: ## 10,000 seeds of each correct store under every fault of the failure model
 	for s in raft paxos; do $(GO) run ./cmd/faultline run --on sim --system $$s --seeds 1..10000 --keep-going || exit 1; done

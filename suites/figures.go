@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/faultline-dev/faultline/checker"
+	"github.com/faultline-dev/faultline/checker/ladder"
 	"github.com/faultline-dev/faultline/reports"
 )
 
@@ -19,7 +20,7 @@ import (
 func (m Summary) WriteFigures(w io.Writer) error {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "# %s\n\n%s\n\n", reports.Markdown(m.Suite.Name), reports.Markdown(m.Suite.Description))
-	fmt.Fprintf(&b, "%s Seed %d. This file was written by the run.\n\n", reports.Markdown(m.Sentence()), m.Seed)
+	fmt.Fprintf(&b, "%s Seed %d. This file was written by the run, `faultline suite --figures`.\n\n", reports.Markdown(m.Sentence()), m.Seed)
 	b.WriteString("| case | expected | as expected | found | first after | operations | time under test |\n|---|---|--:|---|--:|--:|--:|\n")
 	for _, c := range m.Cases {
 		ops, under := 0, time.Duration(0)
@@ -95,7 +96,7 @@ func (c CaseSummary) firstAfter() string {
 // the verdicts on consistency models, in words.
 func (c CaseSummary) figures() []string {
 	all := map[string][]float64{}
-	models := map[string]map[checker.Verdict]int{}
+	models := map[string]map[checker.Verdict]int{} // runs by verdict
 	for _, o := range c.Runs {
 		for _, k := range o.Results.Checks {
 			if k.Checker == "stats" || k.Checker == "power" {
@@ -119,16 +120,34 @@ func (c CaseSummary) figures() []string {
 			lines = append(lines, fmt.Sprintf("%s: %s (%s to %s)", strings.ReplaceAll(name, "_", " "), number(median(v)), number(least), number(most)))
 		}
 	}
-	for _, model := range slices.Sorted(maps.Keys(models)) {
+	if len(models) > 0 {
+		lines = append(lines, "consistency: "+modelWords(models))
+	}
+	return lines
+}
+
+// modelWords are the verdicts on consistency models; those that always hold are named
+// together.
+func modelWords(models map[string]map[checker.Verdict]int) string {
+	var always, others []string
+	for _, model := range ladder.Names() {
 		var s []string
 		for _, v := range []checker.Verdict{checker.Valid, checker.Invalid, checker.Unknown} {
 			if n := models[model][v]; n > 0 {
 				s = append(s, fmt.Sprintf("%s in %d", v, n))
 			}
 		}
-		lines = append(lines, model+": "+strings.Join(s, ", "))
+		switch {
+		case len(s) == 1 && models[model][checker.Valid] > 0:
+			always = append(always, model)
+		case len(s) > 0:
+			others = append(others, model+" "+strings.Join(s, ", "))
+		}
 	}
-	return lines
+	if len(always) > 0 {
+		others = append(others, "always "+strings.Join(always, ", "))
+	}
+	return strings.Join(others, "; ")
 }
 
 // median is the middle value, the lower of two; v must not be empty.

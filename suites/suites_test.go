@@ -159,7 +159,7 @@ func TestShippedSuitesAreWellFormed(t *testing.T) {
 			t.Errorf("%s: %v", n, err)
 		}
 	}
-	if strings.Join(Names(), " ") != "ci known-results smoke soak" {
+	if strings.Join(Names(), " ") != "ci controls known-results smoke soak" {
 		t.Errorf("names: %v", Names())
 	}
 }
@@ -260,8 +260,8 @@ func TestSummaries(t *testing.T) {
 	if m.State() != Unexpected {
 		t.Errorf("state %s", m.State())
 	}
-	var text, markdown, page, junit, notes bytes.Buffer
-	if err := errors.Join(m.WriteText(&text), m.WriteMarkdown(&markdown), m.WriteHTML(&page), WriteJUnit(&junit, m), m.WriteAnnotations(&notes)); err != nil {
+	var text, markdown, figures, page, junit, notes bytes.Buffer
+	if err := errors.Join(m.WriteText(&text), m.WriteMarkdown(&markdown), m.WriteFigures(&figures), m.WriteHTML(&page), WriteJUnit(&junit, m), m.WriteAnnotations(&notes)); err != nil {
 		t.Fatal(err)
 	}
 	if err := junittest.Check(junit.Bytes()); err != nil {
@@ -269,6 +269,7 @@ func TestSummaries(t *testing.T) {
 	}
 	golden(t, "summary.txt", text.Bytes())
 	golden(t, "summary.md", markdown.Bytes())
+	golden(t, "figures.md", figures.Bytes())
 	golden(t, "junit.xml", junit.Bytes())
 	golden(t, "annotations.txt", notes.Bytes())
 	_, body, _ := bytes.Cut(page.Bytes(), []byte("</head>")) // the style sheet is no part of it

@@ -160,6 +160,7 @@ func perform(ctx context.Context, client any, op history.Op) (history.Reply, err
 	case Read:
 		return store.Read(ctx, op.Key)
 	case Write:
+		ctx = workloads.Stall(ctx) // a client that stands still just takes longer
 		r, err := store.Write(ctx, op.Key, op.Value)
 		r.Value = op.Value
 		return r, err
