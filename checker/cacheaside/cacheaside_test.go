@@ -1,7 +1,7 @@
 package cacheaside_test
 
 import (
-	"cmp"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -22,114 +22,68 @@ func TestHistories(t *testing.T) {
 	})
 }
 
-// step is an operation for the slow twin.
-type step struct {
-	f        string
-	value    int64
-	typ      history.Type
-	inv, ret time.Duration
+// register is what the store does.
+func register(state string, s checkertest.Step) (next string, ok bool) {
+	if s.F == cacheaside.Write {
+		return fmt.Sprint(s.In), true
+	}
+	return state, fmt.Sprint(s.Out) == state
 }
 
-// ordered says whether the steps have an order: each goes when nobody who is left
-// was over before it began, and who reads finds what was written last. Writes of
-// unknown fate need not take part. That is all there is to the slow twin.
-func ordered(left []step, value int64) bool {
-	over := history.Forever
-	needed := false
-	for _, s := range left {
-		if s.ret < history.Forever {
-			over, needed = min(over, s.ret), true
-		}
-	}
-	if !needed {
-		return true
-	}
-	for i, s := range left {
-		if s.inv > over || s.f != cacheaside.Write && s.value != value {
-			continue
-		}
-		rest := slices.Delete(slices.Clone(left), i, i+1)
-		if ordered(rest, s.value) {
-			return true
-		}
-	}
-	return false
-}
+// nothing is the state of a key that nobody wrote.
+const nothing = "<nil>"
 
 // twin judges what the store did with one read added to it, where the store alone
-// has an order; each write ends at the latest when somebody saw its value.
-func twin(all []step, read step) (stale, sane bool) {
-	var store []step
+// has an order; each write is over at the latest when somebody saw its value.
+func twin(all []checkertest.Step, read checkertest.Step) (stale, sane bool) {
+	var store []checkertest.Step
 	for _, s := range all {
-		switch {
-		case s.typ == history.Fail || s.f == cacheaside.Read:
+		if s.F == cacheaside.Read {
 			continue
-		case s.typ == history.Info:
-			s.ret = history.Forever
 		}
-		if s.f == cacheaside.Write {
+		if s.F == cacheaside.Write {
 			for _, q := range all {
-				if q.f != cacheaside.Write && q.value == s.value {
-					s.ret = min(s.ret, q.ret)
+				if q.F == cacheaside.Write || q.Out != s.In {
+					continue
 				}
+				if s.Type == history.Info {
+					s.Type, s.Ret = history.OK, q.Ret
+				}
+				s.Ret = min(s.Ret, q.Ret)
 			}
 		}
 		store = append(store, s)
 	}
-	return !ordered(append(slices.Clone(store), read), 0), ordered(store, 0)
+	return !checkertest.Ordered(append(slices.Clone(store), read), nothing, register), checkertest.Ordered(store, nothing, register)
 }
 
-// random is a history of one key, most of them nearly right. Times repeat.
-func random(rng *rand.Rand) []step {
-	var all []step
+// random is a history of one key. Times repeat.
+func random(rng *rand.Rand) []checkertest.Step {
+	var all []checkertest.Step
 	writes := int64(0)
 	for range 2 + rng.IntN(6) {
 		inv := time.Duration(rng.IntN(10))
-		s := step{typ: history.OK, inv: inv, ret: inv + 1 + time.Duration(rng.IntN(5))}
+		s := checkertest.Step{Type: history.OK, Inv: inv, Ret: inv + 1 + time.Duration(rng.IntN(5))}
 		switch n := rng.IntN(8); {
 		case n < 3:
 			writes++
-			s.f, s.value = cacheaside.Write, writes
+			s.F, s.In, s.Out = cacheaside.Write, writes, writes
 			if rng.IntN(4) == 0 {
-				s.typ = history.Info
+				s.Type = history.Info
 			}
 		case n < 5:
-			s.f = cacheaside.Load
+			s.F = cacheaside.Load
 		default:
-			s.f = cacheaside.Read
+			s.F = cacheaside.Read
 		}
 		all = append(all, s)
 	}
 	for i := range all {
-		if all[i].f != cacheaside.Write {
-			all[i].value = rng.Int64N(writes + 1)
+		if v := rng.Int64N(writes + 1); all[i].F != cacheaside.Write && v > 0 {
+			all[i].Out = v
 		}
 	}
 	return all
-}
-
-// events are the steps as a history, each by a process of its own.
-func events(t *testing.T, all []step) *history.History {
-	t.Helper()
-	var ops []history.Op
-	for p, s := range all {
-		inv := history.Op{Process: history.Process(p), Type: history.Invoke, F: s.f, Key: "k", Time: s.inv}
-		done := inv
-		done.Type, done.Time = s.typ, s.ret
-		if s.f == cacheaside.Write {
-			inv.Value = s.value
-		}
-		if s.value != 0 {
-			done.Value = s.value
-		}
-		ops = append(ops, inv, done)
-	}
-	slices.SortStableFunc(ops, func(a, b history.Op) int { return cmp.Compare(a.Time, b.Time) })
-	h, err := history.Of(ops...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return h
 }
 
 // Read by read the checker and its slow twin agree.
@@ -137,20 +91,20 @@ func TestAgreesWithSlowTwin(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	stale, fresh, rounds := 0, 0, 200_000
 	if testing.Short() {
-		rounds = 20_000
+		rounds = 5_000
 	}
 	for range rounds {
 		all := random(rng)
 		var reads []int
 		for i, s := range all {
-			if s.f == cacheaside.Read {
+			if s.F == cacheaside.Read {
 				reads = append(reads, i)
 			}
 		}
 		if len(reads) == 0 {
 			continue
 		}
-		r := cacheaside.New(cacheaside.Options{MaxAnomalies: 1000}).Check(t.Context(), events(t, all))
+		r := cacheaside.New(cacheaside.Options{MaxAnomalies: 1000}).Check(t.Context(), checkertest.HistoryOf(t, all))
 		if slices.ContainsFunc(r.Anomalies, func(a checker.Anomaly) bool { return a.Name == cacheaside.FutureRead }) {
 			continue // of which the zones say nothing
 		}

@@ -86,13 +86,29 @@ type Overlap struct {
 	Expired bool `json:"expired"`
 }
 
-// maxOverlaps bounds the overlaps that Detail lists.
-const maxOverlaps = 100
+// Loss is a lost update of the guarded data.
+type Loss struct {
+	Key string `json:"key"`
+	// Owners are who wrote, the one whose write is lost first, as far as that is known:
+	// both replaced the same value.
+	Owners [2]string `json:"owners"`
+	// Wrote are the values that they wrote.
+	Wrote [2]string `json:"wrote"`
+	// At is when both writes had been acknowledged.
+	At time.Duration `json:"at_ns"`
+}
+
+const (
+	// maxOverlaps bounds the overlaps that Detail lists, maxLosses the losses.
+	maxOverlaps = 100
+	maxLosses   = 1000
+)
 
 // Detail is what the figures were counted from.
 type Detail struct {
 	Promise  Promise   `json:"promise"`
 	Overlaps []Overlap `json:"overlaps,omitempty"` // the first of them
+	Losses   []Loss    `json:"losses,omitempty"`   // likewise
 }
 
 // New is the checker "lock".
@@ -196,6 +212,7 @@ func (j *judgement) finish() {
 	if f["holds"] == 0 && j.result.Verdict == checker.Valid {
 		j.result.Verdict, j.result.Reason = checker.Unknown, "nobody ever held a lock"
 	}
+	slices.SortStableFunc(j.detail.Losses, func(a, b Loss) int { return cmp.Compare(a.At, b.At) })
 	j.result.Detail = j.detail
 }
 

@@ -148,14 +148,27 @@ func (j *judgement) updates(key string, ops []grant, holds []hold) {
 			continue
 		}
 		f["updates"]++
-		if len(seen[b.before]) > 0 {
+		if earlier := seen[b.before]; len(earlier) > 0 {
 			f["lost_updates"]++
+			j.loss(key, earlier[len(earlier)-1], b)
 		}
 		if a, more, ok := j.broken(seen[b.before], b, holds); ok {
 			j.lost(key, a, b, more)
 		}
 		seen[b.before] = append(seen[b.before], b)
 	}
+}
+
+// loss lists a lost update: of two that replaced one value, the one that was over
+// first was overwritten unseen.
+func (j *judgement) loss(key string, a, b grant) {
+	if len(j.detail.Losses) == maxLosses {
+		return
+	}
+	if b.ret < a.ret {
+		a, b = b, a
+	}
+	j.detail.Losses = append(j.detail.Losses, Loss{Key: key, Owners: [2]string{a.owner, b.owner}, Wrote: [2]string{a.after, b.after}, At: b.ret})
 }
 
 // broken finds one of the earlier updates of the same value that together with b

@@ -55,10 +55,28 @@ func New(o Options) checker.Checker {
 	})
 }
 
+// Loss is an element that is missing: what a report shows of it. Where dequeues of
+// unknown fate may have taken some, it is one of those of which some are lost.
+type Loss struct {
+	Key      string        `json:"key"`
+	Element  any           `json:"element"`
+	Enqueued time.Duration `json:"enqueued_ns"` // when that had been acknowledged
+	Missing  time.Duration `json:"missing_ns"`  // when the queue had been found empty
+}
+
+// maxLosses bounds the losses that Detail lists.
+const maxLosses = 1000
+
+// Detail is what the figures were counted from.
+type Detail struct {
+	Losses []Loss `json:"losses,omitempty"`
+}
+
 type judgement struct {
 	h      *history.History
 	o      Options
 	told   map[string]int
+	detail Detail
 	result checker.Result
 }
 
@@ -113,6 +131,11 @@ func judge(h *history.History, o Options) checker.Result {
 		j.result.Figures[name] += 0
 	}
 	slices.SortStableFunc(j.result.Anomalies, func(a, b checker.Anomaly) int { return cmp.Compare(a.Time, b.Time) })
+	f := j.result.Figures
+	if f["enqueued"] > 0 {
+		f["lost_percent"] = 100 * f["lost"] / f["enqueued"]
+	}
+	j.result.Detail = j.detail
 	return j.result
 }
 
@@ -240,6 +263,9 @@ func (j *judgement) lost(k *object) {
 		return
 	}
 	j.result.Figures["lost"] += float64(len(missing) - takers)
+	for _, e := range missing[:min(len(missing), maxLosses-len(j.detail.Losses))] {
+		j.detail.Losses = append(j.detail.Losses, Loss{Key: k.name, Element: j.h.Go(e.value), Enqueued: e.in.ret, Missing: last.ret})
+	}
 	ops := []int{last.op}
 	for _, e := range missing[:min(len(missing), most)] {
 		ops = append(ops, e.in.op)

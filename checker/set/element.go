@@ -39,6 +39,8 @@ func (j *judgement) element(key string, e *element) {
 			shown = a
 		}
 	}
+	// What was removed before it was added is there nevertheless.
+	e.removes = slices.DeleteFunc(e.removes, func(r call) bool { return r.ret < first.inv })
 	if shown.ret < history.Forever {
 		f["added"]++
 	} else if len(e.present) > 0 {
@@ -74,18 +76,48 @@ func (j *judgement) removed(key string, e *element, end time.Duration, witness [
 			}
 		}
 	}
+	// Who misses it although it was added shows that a remove has taken effect, by then,
+	// or by the time when the removes were over.
+	gone, by := call{ret: history.Forever}, history.Forever
+	for _, a := range e.absent {
+		if a.inv > end && a.ret >= removable(e) && a.ret < gone.ret {
+			gone, by = a, min(a.ret, overBy(e.removes))
+		}
+	}
+	for _, p := range e.present {
+		if p.inv > by {
+			j.add(key, Resurrected, p.ret, append([]int{gone.op, p.op}, witness...), fmt.Sprintf("%v was added by %s, and removed at the latest when the answer from %s to %s was without it, but is seen again by %s.",
+				j.h.Go(e.value), at(end), at(gone.inv), at(gone.ret), at(p.ret)))
+			return
+		}
+	}
+}
+
+// overBy is when all calls are over.
+func overBy(calls []call) time.Duration {
+	last := time.Duration(0)
+	for _, c := range calls {
+		last = max(last, c.ret)
+	}
+	return last
+}
+
+// removable is when the element can have been removed at the earliest.
+func removable(e *element) time.Duration {
+	first := history.Forever
+	for _, r := range e.removes {
+		first = min(first, r.inv)
+	}
+	return first
 }
 
 // missing finds what was added for certain, cannot have been removed, and is not
 // seen: for good, or for a while.
 func (j *judgement) missing(key string, e *element, end time.Duration, witness []int) {
-	removable := history.Forever
-	for _, r := range e.removes {
-		removable = min(removable, r.inv)
-	}
+	until := removable(e)
 	var first, last *call // the first such answer, and the last
 	for i := range e.absent {
-		if a := &e.absent[i]; a.inv > end && a.ret < removable {
+		if a := &e.absent[i]; a.inv > end && a.ret < until {
 			if first == nil {
 				first = a
 			}
