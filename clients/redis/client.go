@@ -24,6 +24,12 @@ type conn struct {
 	turn chan struct{}
 }
 
+// silent keeps the driver from logging.
+type silent struct{}
+
+// Printf implements the driver's logger.
+func (silent) Printf(context.Context, string, ...any) {}
+
 var errRedial = errors.New("the connection is lost")
 
 // dial connects to a port of a node and completes the protocol's handshake.
@@ -41,6 +47,7 @@ func dial(ctx context.Context, n cluster.Node, port string, limit time.Duration)
 	}
 	c := &conn{raw: &clients.Wire{Conn: tcp}, turn: make(chan struct{}, 1)}
 	var dialed atomic.Bool
+	driver.SetLogger(silent{}) // it is the driver's own, one for all
 	c.rdb = driver.NewClient(&driver.Options{
 		Addr: addr, Protocol: 2, DisableIdentity: true, ContextTimeoutEnabled: true,
 		MaxRetries: -1, PoolSize: 1, DialerRetries: 1,
