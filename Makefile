@@ -9,7 +9,7 @@ PKG     := github.com/faultline-dev/faultline/cmd/faultline/command
 LDFLAGS := -s -w -X $(PKG).version=$(VERSION) -X $(PKG).commit=$(COMMIT)
 LINT    := $(GO) tool -modfile=tools/go.mod golangci-lint
 
-.PHONY: help build test test-long integration suites lint fmt verify bugs conformance known-results controls sim soak-sim bench agree fuzz cover ci clean
+.PHONY: help build test test-long integration suites lint fmt verify bugs conformance known-results controls sim soak-sim soak pages bench agree fuzz cover ci clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -62,6 +62,12 @@ controls: build ## sound configurations under every fault that they must bear: n
 
 soak-sim: ## 10,000 seeds of each correct store under every fault of the failure model
 	for s in raft paxos; do $(GO) run ./cmd/faultline run --on sim --system $$s --seeds 1..10000 --keep-going || exit 1; done
+
+soak: build ## the suite soak, four hours and a quarter; goes on where it was interrupted
+	timeout $(PIECE) bin/faultline suite soak --resume --runs bin/soak
+
+pages: ## the page of 1,000, 100,000 and 1,000,000 operations in Chromium: how soon it answers
+	FAULTLINE_REQUIRE_CHROMIUM=1 $(GO) test -run TestPageStaysFluent -v -count=1 ./reports
 
 bench: build ## benchmarks, and every promise on speed and memory beside what was measured
 	$(GO) test -run '^$$' -bench . -benchtime 1x ./history ./generator ./checker/... .

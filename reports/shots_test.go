@@ -295,7 +295,7 @@ func TestReadableWithoutScriptAndOnPaper(t *testing.T) {
 		t.Errorf("without script: got %s, want %s", got, want)
 	}
 	call(t, ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Media: "print"})
-	if got, want := eval[string](t, ctx, seen), "undefined true true true true true true true true false false true"; got != want {
+	if got, want := eval[string](t, ctx, seen), "undefined true true true true true true true true false false false"; got != want {
 		t.Errorf("on paper: got %s, want %s", got, want)
 	}
 }

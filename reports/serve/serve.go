@@ -289,11 +289,12 @@ func (s *Server) compare(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		e, err := s.runs.get(name)
-		if err == nil {
-			err = e.Err
-		}
 		if err != nil {
 			s.missing(w, err)
+			return
+		}
+		if e.Err != nil {
+			s.fail(w, http.StatusUnprocessableEntity, fmt.Errorf("%s: %w", name, e.Err))
 			return
 		}
 		groups = append(groups, reports.Group{Name: name, Runs: []reports.Results{e.Results}, Link: "/runs/" + url.PathEscape(name) + "/"})

@@ -202,6 +202,9 @@ func TestBrokenAndHugeRunsDegrade(t *testing.T) {
 	if code, _, body := get(t, srv.URL+"/runs/"+broken+"/", nil); code != http.StatusOK || !strings.Contains(body, "results.json") {
 		t.Errorf("broken run: %d %s", code, body)
 	}
+	if code, _, body := get(t, srv.URL+"/compare?run="+broken+"&run="+huge, nil); code != http.StatusUnprocessableEntity || !strings.Contains(body, "results.json") {
+		t.Errorf("compared: %d %s", code, body)
+	}
 	code, _, body := get(t, srv.URL+"/runs/"+huge+"/history.jsonl", func(r *http.Request) { r.Header.Set("Range", "bytes=0-9") })
 	if code != http.StatusPartialContent || len(body) != 10 {
 		t.Errorf("huge history: %d, %d bytes", code, len(body))
