@@ -1,9 +1,13 @@
 package command
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/spf13/cobra"
+
+	"github.com/faultline-dev/faultline/checker"
+	"github.com/faultline-dev/faultline/reports"
 )
 
 // TestEveryCommandShowsAnExample: what people see of a command begins with what
@@ -24,4 +28,29 @@ func TestEveryCommandShowsAnExample(t *testing.T) {
 		}
 	}
 	visit(newRootCmd(&env))
+}
+
+// TestEveryAnomalyHasItsPromise: of whatever the catalogue's bugs show as, a report
+// says which promise it breaks.
+func TestEveryAnomalyHasItsPromise(t *testing.T) {
+	t.Parallel()
+	seen := map[string]bool{}
+	for _, b := range bugs() {
+		for _, name := range b.Expects {
+			seen[name] = true
+		}
+	}
+	if len(seen) < 10 {
+		t.Errorf("the catalogues have only %v", seen)
+	}
+	for name := range seen {
+		r := reports.Results{Verdict: checker.Invalid, Anomalies: []reports.Anomaly{{Anomaly: checker.Anomaly{Name: name}}}}
+		var text strings.Builder
+		if err := reports.Text(&text, r, nil, reports.TextOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(text.String(), "The promise: ") {
+			t.Errorf("%s breaks no promise that a report knows", name)
+		}
+	}
 }
