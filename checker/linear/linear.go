@@ -70,6 +70,9 @@ type Detail struct {
 	Engines map[string]int `json:"engines"`
 	// Why counts the reasons for which a faster engine did not apply.
 	Why map[string]int `json:"why,omitempty"`
+	// Exhausted is how many nodes the search had to leave again: 0 means that it
+	// never went back.
+	Exhausted int64 `json:"exhausted,omitempty"`
 	// Memory is "counted" by our engines or "measured" of a child process.
 	Memory string `json:"memory"`
 	// VersionRegressions are where the system's own versions contradict real
@@ -135,6 +138,7 @@ type plan struct {
 	columns    columns
 	columnsErr error
 	once       sync.Once
+	exhausted  atomic.Int64
 
 	problems []*problem // by part, where all were decoded at once
 }
@@ -352,6 +356,7 @@ func (p *plan) bySearch(pt part, why []string) decision {
 		return decision{engine: Search, reason: err.Error(), why: why}
 	}
 	out, err := runSearch(pr, p.b)
+	p.exhausted.Add(int64(out.exhausted))
 	if err != nil {
 		d := p.unknown(pt, Search, out.passed, err)
 		d.why = why
@@ -418,6 +423,7 @@ func (p *plan) result(r *checker.Result) {
 	if p.measured.Load() {
 		p.detail.Memory = "measured"
 	}
+	p.detail.Exhausted = p.exhausted.Load()
 	r.Detail = p.detail
 	p.detail.VersionRegressions = versionRegressions(p.h, p.parts, p.o.MaxAnomalies)
 }

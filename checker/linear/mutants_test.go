@@ -50,10 +50,10 @@ func mutants() []mutant {
 		{"the search drops beside assertions of absence", "view.go", "if slices.ContainsFunc(p.must, want) {", "if slices.ContainsFunc(p.must, want) && false {"},
 		// The search.
 		{"a write in its own state goes at once", "search.go", "if e.op.Pure {\n\t\t\tif to", "if to, ok := s.p.m.Step(s.state, e.op); e.op.Pure || ok && to == s.state {\n\t\t\tif to"},
-		{"a node is exhausted whatever it used", "search.go", "if s.subset(s.dead.entries[e].used) {", "if true {"},
-		{"the state is no part of a node", "search.go", "x := mix(uint64(s.state) ^ 0x510e527fade682d1)", "x := uint64(1)"},
-		{"operations of unknown fate go before they were invoked", "search.go", "if c.taken == len(c.items) || s.p.may[c.items[c.taken]].inv > minRet {\n\t\t\tcontinue\n\t\t}\n\t\tto, ok", "if c.taken == len(c.items) {\n\t\t\tcontinue\n\t\t}\n\t\tto, ok"},
-		{"those that another of them wants are never tried", "search.go", "some && !seen(u)", "some && false && !seen(u)"},
+		{"a node is exhausted whatever it used", "exhausted.go", "if s.subset(s.dead.entries[e].used) {", "if true {"},
+		{"the state is no part of a node", "exhausted.go", "x := mix(uint64(s.state) ^ 0x510e527fade682d1)", "x := uint64(1)"},
+		{"operations of unknown fate go before they were invoked", "indeterminate.go", "if c.taken == len(c.items) || s.p.may[c.items[c.taken]].inv > minRet {\n\t\t\tcontinue\n\t\t}\n\t\tto, ok", "if c.taken == len(c.items) {\n\t\t\tcontinue\n\t\t}\n\t\tto, ok"},
+		{"those that another of them wants are never tried", "indeterminate.go", "some && !seen(u)", "some && false && !seen(u)"},
 		{"calls and returns at one time are in order", "view.go", "p.must[open[0]].ret < p.must[k].inv", "p.must[open[0]].ret <= p.must[k].inv"},
 		// The others.
 		{"holds may overlap", "objects.go", "if b.f < a.g && a.f < b.g {", "if false {"},

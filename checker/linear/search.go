@@ -1,8 +1,6 @@
 package linear
 
 import (
-	"slices"
-
 	"github.com/faultline-dev/faultline/checker/model"
 	"github.com/faultline-dev/faultline/history"
 )
@@ -18,6 +16,8 @@ type outcome struct {
 	bad int32
 	// passed is how many operations had returned without a violation.
 	passed int
+	// exhausted is how many nodes were left again; 0 means that it never went back.
+	exhausted int
 }
 
 // search decides a problem exactly: depth-first over the orders that precedence
@@ -106,13 +106,13 @@ func runSearch(p *problem, b *budget) (outcome, error) {
 	}
 	s.init()
 	ok, err := s.run()
-	if err != nil {
-		return outcome{passed: s.passed}, err
+	out := outcome{valid: ok && err == nil, passed: s.passed, exhausted: len(s.dead.entries)}
+	if out.valid {
+		out.order = s.order()
+	} else if err == nil {
+		out.bad = s.bad
 	}
-	if !ok {
-		return outcome{bad: s.bad, passed: s.passed}, nil
-	}
-	return outcome{valid: true, order: s.order(), passed: s.passed}, nil
+	return out, err
 }
 
 func (s *search) reserve(n int64) error {
@@ -343,37 +343,6 @@ func (s *search) insert(c candidate) {
 	}
 }
 
-// tryMay goes through the classes; alternative base+c is class c, or base+j the
-// j-th useful one.
-func (s *search) tryMay(cursor, base int32, minRet int64) bool {
-	n := int32(len(s.p.must)) //nolint:gosec // bounded by events
-	useful, all := s.useful(minRet)
-	at := func(j int32) int32 {
-		if all {
-			return j
-		}
-		return useful[j]
-	}
-	count := int32(len(useful)) //nolint:gosec // few
-	if all {
-		count = int32(len(s.classes)) //nolint:gosec // bounded by events
-	}
-	for j := cursor - base; j < count; j++ {
-		ci := at(j)
-		c := &s.classes[ci]
-		if c.taken == len(c.items) || s.p.may[c.items[c.taken]].inv > minRet {
-			continue
-		}
-		to, ok := s.p.m.Step(s.state, c.op)
-		if !ok || to == s.state || s.overwrites(c.op, to) {
-			continue
-		}
-		s.place(n+ci, base+j, to)
-		return true
-	}
-	return false
-}
-
 // hopeless says whether an operation at the head waits for a state that cannot be
 // reached before its return: the present one does not extend to it, and nothing
 // that replaces the state was invoked in time.
@@ -402,117 +371,6 @@ func (s *search) resetBefore(ret int32, at int64) bool {
 	return false
 }
 
-// overwrites says whether the step before was an indeterminate operation that
-// this one makes useless: without it the same state would be reached.
-func (s *search) overwrites(op model.Op, to model.State) bool {
-	if len(s.stack) == 0 {
-		return false
-	}
-	f := s.stack[len(s.stack)-1]
-	if int(f.entry) < len(s.p.must) {
-		return false
-	}
-	alone, ok := s.p.m.Step(f.state, op)
-	return ok && alone == to
-}
-
-// useful are the classes whose value is wanted by an operation at the head,
-// directly or through other indeterminate ones; all is true where any may help.
-func (s *search) useful(minRet int64) (list []int32, all bool) {
-	if s.keyed == nil {
-		return nil, true
-	}
-	var wants []history.Value
-	seen := func(v history.Value) bool {
-		return slices.Contains(wants, v)
-	}
-	for n := s.next[s.head]; n != s.head && n&1 == 0; n = s.next[n] {
-		v, some, other := s.keyed.Wants(s.state, s.p.must[n/2].op)
-		if other {
-			return nil, true
-		}
-		if some && !seen(v) {
-			wants = append(wants, v)
-		}
-	}
-	for i := 0; i < len(wants); i++ {
-		for _, ci := range s.byValue[wants[i]] {
-			c := &s.classes[ci]
-			if c.taken == len(c.items) || s.p.may[c.items[c.taken]].inv > minRet {
-				continue
-			}
-			list = append(list, ci)
-			if u, some, _ := s.keyed.Wants(s.state, c.op); some && !seen(u) {
-				wants = append(wants, u)
-			}
-		}
-	}
-	return list, false
-}
-
-func (s *search) key() key {
-	x := mix(uint64(s.state) ^ 0x510e527fade682d1) //nolint:gosec // bits
-	return key{s.h1 ^ x, s.h2 ^ mix(x)}
-}
-
-// pruned says whether an exhausted node covers this one.
-func (s *search) pruned() bool {
-	k := s.key()
-	e := s.dead.find(k)
-	if e < 0 {
-		return false
-	}
-	if s.subset(s.dead.entries[e].used) {
-		return true
-	}
-	for i := s.dead.entries[e].next; i >= 0; i = s.dead.more[i].next {
-		if s.subset(s.dead.more[i].used) {
-			return true
-		}
-	}
-	return false
-}
-
-// subset says whether the operations used at arena node a are among those used
-// now. Both lists grew from a common one, usually not long ago: only what lies
-// before the fork is compared, and no further than a bound, which costs pruning,
-// never soundness.
-func (s *search) subset(a int32) bool {
-	b := s.used
-	if a == b || a == 0 {
-		return true
-	}
-	if s.arena[a].depth > s.arena[b].depth {
-		return false
-	}
-	var left, right [64]int32
-	nl, nr := 0, 0
-	for a != b {
-		if nl == len(left) || nr == len(right) {
-			return false
-		}
-		if s.arena[a].depth >= s.arena[b].depth {
-			left[nl] = s.arena[a].id
-			nl++
-			a = s.arena[a].parent
-		} else {
-			right[nr] = s.arena[b].id
-			nr++
-			b = s.arena[b].parent
-		}
-	}
-next:
-	for _, x := range left[:nl] {
-		for _, y := range right[:nr] {
-			if x == y {
-				continue next
-			}
-		}
-		return false
-	}
-	return true
-}
-
 // order is the linearization found.
 func (s *search) order() []int32 {
 	n := int32(len(s.p.must)) //nolint:gosec // bounded by events
@@ -528,65 +386,6 @@ func (s *search) order() []int32 {
 		taken[c]++
 	}
 	return order
-}
-
-type key struct{ a, b uint64 }
-
-// table maps keys to lists of arena nodes: open addressing, grown by doubling.
-type table struct {
-	slots   []int32 // index of an entry + 1
-	entries []deadEntry
-	more    []deadMore
-}
-
-type deadEntry struct {
-	k          key
-	used, next int32 // next is an index of more, or -1
-}
-
-type deadMore struct{ used, next int32 }
-
-func (t *table) bytes() int64 {
-	return int64(cap(t.slots))*4 + int64(cap(t.entries))*24 + int64(cap(t.more))*8
-}
-
-func (t *table) find(k key) int32 {
-	if len(t.slots) == 0 {
-		return -1
-	}
-	mask := uint64(len(t.slots) - 1) //nolint:gosec // a length
-	for i := k.a & mask; t.slots[i] != 0; i = (i + 1) & mask {
-		if e := t.slots[i] - 1; t.entries[e].k == k {
-			return e
-		}
-	}
-	return -1
-}
-
-func (t *table) add(k key, used int32) {
-	if e := t.find(k); e >= 0 {
-		t.more = append(t.more, deadMore{used, t.entries[e].next})
-		t.entries[e].next = int32(len(t.more) - 1) //nolint:gosec // bounded by the budget
-		return
-	}
-	t.entries = append(t.entries, deadEntry{k, used, -1})
-	if 2*len(t.entries) > len(t.slots) {
-		t.slots = make([]int32, max(64, 2*len(t.slots)))
-		for e := range t.entries {
-			t.put(e)
-		}
-		return
-	}
-	t.put(len(t.entries) - 1)
-}
-
-func (t *table) put(e int) {
-	mask := uint64(len(t.slots) - 1) //nolint:gosec // a length
-	i := t.entries[e].k.a & mask
-	for t.slots[i] != 0 {
-		i = (i + 1) & mask
-	}
-	t.slots[i] = int32(e + 1) //nolint:gosec // bounded by the budget
 }
 
 // replay checks a linearization against precedence and the machine: the proof

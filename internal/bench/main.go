@@ -42,6 +42,8 @@ type line struct {
 	asked   string
 	failed  []string // promises not kept
 	skipped string   // why it was not measured
+
+	wentBack bool // the search had to
 }
 
 func main() {

@@ -131,6 +131,9 @@ func (s subject) judged(h *history.History, spec model.Spec) line {
 	var r checker.Result
 	bytes := allocated(func() { r = s.check(h, spec) })
 	l := line{engine: fmt.Sprintf("%v %s", r.Verdict, r.Engine), bytes: float64(bytes) / float64(s.Ops)}
+	if d, ok := r.Detail.(*linear.Detail); ok {
+		l.wentBack = d.Exhausted > 0
+	}
 	want := checker.Valid
 	if s.Anomaly != "" {
 		want = checker.Invalid
