@@ -50,6 +50,21 @@ sim: ## 500 seeds of each correct store, and every bug of the catalogues once
 	for s in raft paxos; do $(GO) run ./cmd/faultline run --on sim --system $$s --seeds 1..500 --quiet || exit 1; done
 	$(GO) test -run 'TestBugs|TestSameSeed|TestShrink' ./cmd/faultline/command
 
+.PHONY: plans power-cuts
+PLANS ?= 100
+PLANS_PIECE ?= 100
+plans: build ## 100 random plans of 5 s in a row on kept containers, for raft and etcd; goes on where it was interrupted
+	@mkdir -p bin/plans; for s in raft etcd; do \
+	from=$$(cat bin/plans/$$s 2>/dev/null || echo 1); \
+	while [ $$from -le $(PLANS) ]; do to=$$((from+$(PLANS_PIECE)-1)); [ $$to -le $(PLANS) ] || to=$(PLANS); \
+	bin/faultline run --on docker --system $$s --seeds $$from..$$to --opt reuse=true --opt plan=random --time 5s --rate 200 \
+	--nemesis partition,delay,loss,duplicate,reorder,corrupt,rate,kill,pause,restart,rolling --runs bin/plans/runs; code=$$?; \
+	[ $$code -eq 0 ] || [ $$code -eq 2 ] || exit $$code; rm -rf bin/plans/runs; \
+	from=$$((to+1)); echo $$from > bin/plans/$$s; done; done
+
+power-cuts: ## 20 power cuts each: Redis with fsync=everysec and a single etcd 3.5.2 lose acknowledged writes, a current etcd and raft none
+	FAULTLINE_LONG=1 $(GO) test -run 'TestIntegrationDisk|TestIntegrationPowerLoss' -v -count=1 -timeout 60m ./docker
+
 conformance: build ## every cell of the matrix in containers, for 5 s without faults; CELLS=one: one of each system and workload
 	bin/faultline list matrix --suite $(CELLS) > bin/conformance-$(CELLS).yaml
 	timeout $(PIECE) bin/faultline suite bin/conformance-$(CELLS).yaml --keep-clusters --resume --runs bin/conformance

@@ -235,7 +235,7 @@ func (r *run) flush(ctx context.Context, cancel func()) (stop func()) {
 // the final phase.
 func (r *run) phases(ctx, mainCtx context.Context, clock func() time.Duration) error {
 	r.enter("run")
-	waitNemesis, nemesisErr := r.startNemesis(mainCtx)
+	waitNemesis, nemesisErr := r.startNemesis(mainCtx, r.Runtime.Now()-clock())
 	r.work(mainCtx, clock)
 	waitNemesis()
 	if err := *nemesisErr; err != nil {
@@ -280,8 +280,9 @@ func (r *run) final(ctx context.Context, clock func() time.Duration) error {
 	return nil
 }
 
-// startNemesis runs the plan beside the workload. It ends early with ctx.
-func (r *run) startNemesis(ctx context.Context) (wait func(), failed *error) {
+// startNemesis runs the plan beside the workload; its times count from the history's
+// zero. It ends early with ctx.
+func (r *run) startNemesis(ctx context.Context, zero time.Duration) (wait func(), failed *error) {
 	failed = new(error)
 	if len(r.Plan.Steps) == 0 {
 		return func() {}, failed
@@ -302,6 +303,7 @@ func (r *run) startNemesis(ctx context.Context) (wait func(), failed *error) {
 			lane.Record(op)
 		},
 		Workers: &r.stall,
+		Began:   zero,
 	}
 	if r.System.Members != nil {
 		if m, err := r.System.Members(r.Cluster, r.Runtime, r.Options); err == nil {

@@ -56,6 +56,7 @@ func TestIntegrationCluster(t *testing.T) {
 	t.Run("shapes", func(t *testing.T) { shapes(t, c) })
 	t.Run("logs", func(t *testing.T) { logs(t, c) })
 	t.Run("delay of a cut", func(t *testing.T) { cutLatency(t, c) })
+	t.Run("first datagram", func(t *testing.T) { firstDatagram(t, c) })
 }
 
 // reach fails the test unless exactly the closed links are closed. It looks again

@@ -1,6 +1,7 @@
 package docker_test
 
 import (
+	"fmt"
 	"io"
 	"math"
 	"net"
@@ -142,7 +143,7 @@ func limited(t *testing.T, c *docker.Cluster) {
 func reordered(t *testing.T, c *docker.Cluster) {
 	t.Helper()
 	l := link("n1", "n2")
-	shape(t, c, cluster.Shape{Delay: 10 * time.Millisecond, Reorder: 0.1}, l)
+	shape(t, c, cluster.Shape{Reorder: 0.1}, l)
 	q := measured(t, c, cluster.Probes{Count: 500, Size: 64, Every: time.Millisecond}, l)
 	mend(t, c, "shape")
 	if q.Received != q.Sent || q.Reordered == 0 {
@@ -181,5 +182,51 @@ func corrupted(t *testing.T, c *docker.Cluster) {
 	mend(t, c, "shape")
 	if q := measured(t, c, p, l); q.Received != q.Sent {
 		t.Errorf("after mending %+v", q)
+	}
+}
+
+// firstDatagram measures how soon after the request the first datagram is blocked,
+// and how soon one passes again: n2 sends one a millisecond to n1.
+func firstDatagram(t *testing.T, c *docker.Cluster) {
+	t.Helper()
+	const count, every, rounds = 250, time.Millisecond, 15
+	to, err := c.Addr("n1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	from, err := c.Addr("n2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	round := func(name string, change func()) (received int, began, asked time.Time) {
+		t.Helper()
+		q := agent.Request{Op: agent.OpSend, Token: name, Addrs: []string{to}, Probes: cluster.Probes{Count: count, Size: 64, Every: every}}
+		began = time.Now()
+		if _, err := c.AskAgent(t.Context(), "n2", q); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(50 * time.Millisecond)
+		asked = time.Now()
+		change()
+		time.Sleep(count*every + 100*time.Millisecond)
+		r, err := c.AskAgent(t.Context(), "n1", agent.Request{Op: agent.OpCount, Token: name})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r.Counts[from].Received, began, asked
+	}
+	var blocked, passing []time.Duration
+	l := link("n2", "n1")
+	for i := range rounds {
+		n, began, asked := round(fmt.Sprint("cut", i), func() { cut(t, c, "first", l) })
+		blocked = append(blocked, began.Add(time.Duration(n)*every).Sub(asked))
+		n, began, asked = round(fmt.Sprint("mend", i), func() { mend(t, c, "first") })
+		passing = append(passing, began.Add(time.Duration(count-n)*every).Sub(asked))
+	}
+	slices.Sort(blocked)
+	slices.Sort(passing)
+	t.Logf("first datagram blocked after %v, first passing again after %v (medians of %d)", blocked[rounds/2], passing[rounds/2], rounds)
+	if blocked[rounds/2] > 100*time.Millisecond || passing[rounds/2] > 100*time.Millisecond {
+		t.Errorf("blocked after %v, passing after %v, want at most 100ms", blocked, passing)
 	}
 }

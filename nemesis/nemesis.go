@@ -114,6 +114,10 @@ type Env struct {
 	// Timeout bounds each step of injecting, probing and healing, 15 s unless set.
 	Timeout time.Duration
 
+	// Began is the runtime's time from which a plan's times count, 0 for that of Run's
+	// call.
+	Began time.Duration
+
 	// Runtime is set by Run.
 	Runtime cluster.Runtime
 

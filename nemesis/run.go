@@ -1,6 +1,7 @@
 package nemesis
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -22,7 +23,7 @@ const (
 	probePause = 50 * time.Millisecond
 )
 
-// Run executes the plan, whose times count from now, and returns it with what
+// Run executes the plan, whose times count from env.Began or now, and returns it with what
 // came of each step. It ends when all steps have, or when ctx is done, and heals
 // everything before it returns, ctx or not. The error says what could not be
 // healed or was asked for in vain; a fault that did not bite is no error.
@@ -32,7 +33,7 @@ func Run(ctx context.Context, rt cluster.Runtime, plan Plan, env Env) (Plan, err
 	done := plan
 	done.Steps = append([]Step(nil), plan.Steps...)
 	e := env.Prepare(rt)
-	x := &executor{env: e, base: rt.Now(), record: env.Record}
+	x := &executor{env: e, base: cmp.Or(env.Began, rt.Now()), record: env.Record}
 	for _, s := range plan.Steps {
 		if _, err := Find(e.Faults, s.Fault); err != nil {
 			return done, fmt.Errorf("step %s: %w", s.ID, err)

@@ -28,6 +28,9 @@ type filter struct {
 	shapeIn, shapeOut []shaped
 }
 
+// empty says that nothing is to happen.
+func (f filter) empty() bool { return len(f.in)+len(f.out)+len(f.shapeIn)+len(f.shapeOut) == 0 }
+
 type shaped struct {
 	addr  string
 	shape Shape

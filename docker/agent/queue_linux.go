@@ -24,6 +24,8 @@ const (
 	header = 20
 	// backlog is how much a rate limit holds back before it drops.
 	backlog = 500 * time.Millisecond
+	// overtaken is how much longer a packet is held back that others are to overtake.
+	overtaken = 10 * time.Millisecond
 )
 
 // queue holds packets back in user space, which works on kernels without netem.
@@ -207,8 +209,8 @@ func (q *queue) decide(now time.Time, a nfqueue.Attribute) (p packet, drop bool)
 			p.alter(b, s.shape)
 		}
 		if chance(s.shape.Reorder) {
-			inOrder = false // this one overtakes those that wait
-			continue
+			inOrder = false // those that come after overtake this one
+			due = due.Add(overtaken)
 		}
 		jitter := rand.NormFloat64() * float64(s.shape.Jitter)
 		due = due.Add(max(0, s.shape.Delay+time.Duration(jitter)))

@@ -47,26 +47,49 @@ func newRules() (rules, error) {
 	t := &nftables.Table{Family: nftables.TableFamilyIPv4, Name: tableName}
 	conn.AddTable(t)
 	conn.DelTable(t) // what an agent before this one left
-	r.table = conn.AddTable(t)
+	r.need()
+	if err := conn.Flush(); err != nil { // whether this kernel can
+		return nil, errors.Join(fmt.Errorf("nf_tables: %w", err), conn.CloseLasting())
+	}
+	if err := r.drop(); err != nil {
+		return nil, errors.Join(err, conn.CloseLasting())
+	}
+	return r, nil
+}
+
+// need adds the table and its chains to the transaction, where they are missing.
+func (r *nftRules) need() {
+	if r.table != nil {
+		return
+	}
+	r.table = r.conn.AddTable(&nftables.Table{Family: nftables.TableFamilyIPv4, Name: tableName})
 	accept := nftables.ChainPolicyAccept
 	chain := func(name string, hook *nftables.ChainHook) *nftables.Chain {
-		return conn.AddChain(&nftables.Chain{
+		return r.conn.AddChain(&nftables.Chain{
 			Name: name, Table: r.table, Type: nftables.ChainTypeFilter,
 			Hooknum: hook, Priority: nftables.ChainPriorityRef(priority), Policy: &accept,
 		})
 	}
 	r.in = chain("in", nftables.ChainHookInput)
 	r.out = chain("out", nftables.ChainHookOutput)
-	if err := conn.Flush(); err != nil {
-		return nil, errors.Join(fmt.Errorf("nf_tables: %w", err), conn.CloseLasting())
+}
+
+// drop removes the table: where nothing is held, packets meet no hook of ours.
+func (r *nftRules) drop() error {
+	if r.table == nil {
+		return nil
 	}
-	return r, nil
+	r.conn.DelTable(r.table)
+	r.table, r.in, r.out = nil, nil, nil
+	if err := r.conn.Flush(); err != nil {
+		return fmt.Errorf("nf_tables: %w", err)
+	}
+	return nil
 }
 
 // close removes the table, and with it every rule.
 func (r *nftRules) close() error {
-	r.conn.DelTable(r.table)
-	err := r.conn.Flush()
+	err := r.drop()
 	for _, q := range []**queue{&r.queue, &r.whole} {
 		if *q != nil {
 			(*q).close()
@@ -83,11 +106,19 @@ func (r *nftRules) apply(f filter) error {
 	if err := setQueue(&r.whole, f, true, Shape.copied); err != nil {
 		return err
 	}
+	if f.empty() {
+		return r.drop()
+	}
+	fresh := r.table == nil
+	r.need()
 	r.conn.FlushChain(r.in)
 	r.conn.FlushChain(r.out)
 	r.fill(r.in, source, f.peers, f.in, f.shapeIn)
 	r.fill(r.out, destination, f.peers, f.out, f.shapeOut)
 	if err := r.conn.Flush(); err != nil {
+		if fresh {
+			r.table, r.in, r.out = nil, nil, nil // the whole transaction failed
+		}
 		return fmt.Errorf("nf_tables: %w", err)
 	}
 	return nil
@@ -228,11 +259,13 @@ func (s Shape) copied() bool { return s.Duplicate > 0 || s.Corrupt > 0 }
 func (r *nftRules) features() map[string]string {
 	const nobody = "192.0.2.1"
 	out := map[string]string{}
+	fresh := r.table == nil
+	r.need()
 	try := func(name string, exprs ...expr.Any) {
 		r.conn.AddRule(&nftables.Rule{Table: r.table, Chain: r.in, Exprs: append(match(nobody, source, nil), exprs...)})
 		out[name] = reason(r.conn.Flush())
 	}
-	// The rules stay until the next change, and match nothing.
+	// The rules stay until the next change where others are there, and match nothing.
 	try(FeatureCut, &expr.Counter{}, &expr.Verdict{Kind: expr.VerdictDrop})
 	try(FeatureLoss, lose(0)...)
 	try(FeatureQueue, &expr.Counter{}, toQueue(queueNumber))
@@ -248,6 +281,9 @@ func (r *nftRules) features() map[string]string {
 	}
 	out[FeatureQueue] = opens(r.queue, false)
 	out[FeatureCopy] = opens(r.whole, true)
+	if fresh {
+		_ = r.drop() // or at the next change
+	}
 	out[FeatureNetem], out[FeatureTBF] = qdiscs()
 	return out
 }

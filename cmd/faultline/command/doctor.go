@@ -158,9 +158,25 @@ func (env *Env) abilities(worlds map[string]cluster.Cluster, reasons map[string]
 				a.Worlds[name] = err.Error()
 			}
 		}
+		a.hint()
 		all = append(all, a)
 	}
 	return all
+}
+
+// hint adds where the fault is possible to the reasons why it is not elsewhere.
+func (a ability) hint() {
+	var can []string
+	for _, w := range []string{onSim, onLocal, onDocker} {
+		if why, asked := a.Worlds[w]; asked && why == "" {
+			can = append(can, "--on "+w)
+		}
+	}
+	for w, why := range a.Worlds {
+		if why != "" && len(can) > 0 {
+			a.Worlds[w] = why + "; it is possible with " + strings.Join(can, " or ")
+		}
+	}
 }
 
 func (d diagnosis) print(w io.Writer, clean bool) error {
