@@ -16,6 +16,7 @@ type input struct {
 	op  model.Op
 	key int
 	may bool
+	m   model.Machine // the key's own: Porcupine judges keys at the same time
 }
 
 // peer is a history as Porcupine takes it. Making it is not timed.
@@ -25,9 +26,13 @@ type peer struct {
 }
 
 func newPeer(h *history.History, spec model.Spec) (*peer, error) {
-	m := spec.New(h)
+	machines := make([]model.Machine, len(h.Keys()))
+	for k := range machines {
+		machines[k] = spec.New(h)
+	}
 	p := &peer{ops: make([]porcupine.Operation, 0, h.Len())}
 	for i := range h.Len() {
+		m := machines[h.KeyID(i)]
 		op, fate, err := m.Decode(i)
 		if err != nil {
 			return nil, err
@@ -36,7 +41,7 @@ func newPeer(h *history.History, spec model.Spec) (*peer, error) {
 			continue
 		}
 		o := porcupine.Operation{
-			ClientId: int(h.Process(i)), Input: input{op, h.KeyID(i), fate == model.May}, Call: int64(h.Invoke(i)), Return: int64(h.Return(i)),
+			ClientId: int(h.Process(i)), Input: input{op, h.KeyID(i), fate == model.May, m}, Call: int64(h.Invoke(i)), Return: int64(h.Return(i)),
 		}
 		if fate == model.May {
 			o.Return = math.MaxInt64
@@ -44,11 +49,11 @@ func newPeer(h *history.History, spec model.Spec) (*peer, error) {
 		p.ops = append(p.ops, o)
 	}
 	p.model = porcupine.Model{
-		Init: func() any { return m.Init() },
+		Init: func() any { return machines[0].Init() },
 		Step: func(state, in, _ any) (bool, any) {
 			s, _ := state.(model.State)
 			x, _ := in.(input)
-			if to, ok := m.Step(s, x.op); ok {
+			if to, ok := x.m.Step(s, x.op); ok {
 				return true, to
 			}
 			return x.may, s
