@@ -277,6 +277,19 @@ func Mutate(r *rand.Rand, rows []Row) {
 	}
 }
 
+// Rows are the operations of h, so that they can be changed.
+func Rows(h *history.History) []Row {
+	rows := make([]Row, h.Len())
+	for i := range rows {
+		o := h.Op(i)
+		rows[i] = Row{
+			Invoke: int64(o.Invoke), Return: int64(o.Done), Type: o.Type, F: o.F, Key: o.Key,
+			In: o.In, Out: o.Out, Observed: o.Observed, Version: o.Version,
+		}
+	}
+	return rows
+}
+
 // History makes a history of rows, each with the first process that is free.
 func History(rows []Row) *history.History {
 	type event struct {

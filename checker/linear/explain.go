@@ -37,6 +37,7 @@ func (p *plan) explainSearch(pt part, bad int32, d *decision) {
 	var written func(history.Value) bool
 	if p.keyed(v) {
 		written = writtenIn(v)
+		a.Name = readName(pt.v, i)
 	}
 	ops := p.window(v, bad, written)
 	for _, o := range ops {
@@ -113,6 +114,78 @@ func anomalyName(spec string, h *history.History, i int) string {
 	return "nonlinearizable"
 }
 
+// readName is the name for operation i of a register or a key, which nothing
+// explains: by what became of the value that it saw.
+func readName(v view, i int) string {
+	h := v.h
+	saw := sees(h, i)
+	if len(saw) == 0 {
+		return "nonlinearizable"
+	}
+	wrote, refused, later := 0, 0, 0 // by whom it was written
+	last := time.Duration(-1)        // when the last of them was certainly over
+	for k := range v.len() {
+		j := v.at(k)
+		switch {
+		case gave(h, j) != saw[0]:
+		case h.Type(j) == history.Fail:
+			refused++
+		case h.Invoke(j) > h.Done(i):
+			later++
+		default:
+			wrote++
+			last = max(last, h.Return(j))
+		}
+	}
+	switch {
+	case wrote > 0 || saw[0] == history.Nil:
+		return overwritten(v, i, last)
+	case later > 0:
+		return "future-read"
+	case refused > 0:
+		return "aborted-read"
+	}
+	return "phantom-read"
+}
+
+// overwritten is the name for a read of a value that was last written for certain
+// by the given time: stale-read where another value was written for certain after
+// that and before the read, and it, or a later one, is seen again; lost-write
+// where not.
+func overwritten(v view, read int, by time.Duration) string {
+	h, over := v.h, history.Forever // when the first such write was over
+	other := func(i int) bool { return gave(h, i) != history.None && gave(h, i) != sees(h, read)[0] }
+	for k := range v.len() {
+		if w := v.at(k); other(w) && h.Type(w) == history.OK && h.Invoke(w) > by && h.Done(w) < h.Invoke(read) {
+			over = min(over, h.Done(w))
+		}
+	}
+	if over == history.Forever {
+		return "nonlinearizable"
+	}
+	newer := map[history.Value]bool{}
+	for k := range v.len() {
+		if w := v.at(k); other(w) && (h.Done(w) == over || h.Invoke(w) > over) {
+			newer[gave(h, w)] = true
+		}
+	}
+	for k := range v.len() {
+		r := v.at(k)
+		if h.Type(r) == history.OK && h.Invoke(r) > h.Done(read) && slices.ContainsFunc(sees(h, r), func(x history.Value) bool { return newer[x] }) {
+			return "stale-read"
+		}
+	}
+	return "lost-write"
+}
+
+// gave is the value that operation i leaves behind or, if it failed, would have.
+func gave(h *history.History, i int) history.Value {
+	if h.F(i) == "cas" {
+		return gives(h, i)
+	}
+	return wrote(h, i)
+}
+
 func sentence(h *history.History, i int) string {
 	return fmt.Sprintf("process %d %s", h.Process(i), model.Describe(h, i))
 }
@@ -155,7 +228,7 @@ func (p *plan) window(v view, bad int32, written func(history.Value) bool) []int
 	for w := 8; ; w *= 2 {
 		ops := tail(v, w, bad, keyed)
 		if keyed {
-			if yes, err := violates(v.only(ops), p.o.Model, written); err == nil && yes {
+			if p.impossible(v.only(ops), written) {
 				return shrinkWitness(v, p.o.Model, ops, written)
 			}
 		}
@@ -163,11 +236,50 @@ func (p *plan) window(v view, bad int32, written func(history.Value) bool) []int
 			break
 		}
 	}
-	if !keyed && n <= 2000 {
+	if p.o.Model.Name == "mutex" {
+		if late := sinceFree(v); p.impossible(late, nil) {
+			v = late
+		}
+	}
+	if !keyed && v.len() <= 2000 {
 		return p.dropPure(v)
 	}
 	ops := tail(v, 8, bad, false)
 	return ops
+}
+
+// sinceFree is what a mutex without owners did since the last moment at which, as
+// far as is certain, it was free and nobody was at it, and what of unknown fate it
+// did before.
+//
+// Proof that leaving out the rest is sound: in a legal order of all, the mutex was
+// free at that moment, or held by what had an unknown fate. Either way the rest of
+// that order, with those operations only now where need be, is legal from the
+// beginning.
+func sinceFree(v view) view {
+	h, held, from := v.h, 0, 0
+	until := time.Duration(-1) // the latest return so far
+	for k := range v.len() {
+		i := v.at(k)
+		if v.typ(i) == history.Fail || v.typ(i) == history.Info {
+			continue
+		}
+		if held == 0 && until < h.Invoke(i) {
+			from = k
+		}
+		if until = max(until, h.Done(i)); h.F(i) == "acquire" {
+			held++
+		} else {
+			held--
+		}
+	}
+	var ops []int32
+	for k := range v.len() {
+		if i := v.at(k); k >= from || v.typ(i) == history.Info {
+			ops = append(ops, int32(i)) //nolint:gosec // an op number
+		}
+	}
+	return v.only(ops)
 }
 
 // writtenIn says of values whether an operation of v writes them.

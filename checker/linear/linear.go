@@ -129,6 +129,7 @@ type plan struct {
 	o        Options
 	b        *budget
 	parts    []part
+	elements bool // the parts are elements of sets
 	got      []decision
 	found    atomic.Int32
 	measured atomic.Bool // some memory was measured of a child process
@@ -267,6 +268,8 @@ func (p *plan) judge(pt part) decision {
 		return d
 	case !errors.As(err, &no):
 		return p.unknown(pt, Fast, 0, err)
+	case p.byClaim(pt):
+		return decision{verdict: checker.Valid, engine: Fast}
 	case p.o.Engine == Fast:
 		return decision{engine: Fast, reason: "the fast engine does not apply: " + no.why}
 	}

@@ -15,60 +15,53 @@ import (
 
 // Fast engines of objects other than registers.
 
-// flaw is what such an engine found wrong: operation numbers and a sentence.
-type flaw struct {
-	name, explain string
-	ops           []int
-	at            time.Duration
-}
-
 // byObject asks the near-linear engine of the model. Some can only refute: where
 // they find nothing, they do not apply.
 func (p *plan) byObject(pt part) (decision, error) {
-	var f *flaw
-	var err error
-	only := "" // why finding nothing proves nothing
-	switch p.o.Model.Name {
-	case "owner-mutex":
-		f, err = checkHolds(pt.v)
-	case "queue":
-		f, only, err = checkQueue(pt.v)
-	case "counter":
-		f, only = checkCounter(pt.v), "bounds can only refute a counter"
-	case "set":
-		f, only = checkWholeSet(pt.v), "elements one by one can only refute a set that is read as a whole"
-	default:
+	check := p.objectCheck()
+	if check == nil {
 		return decision{}, inapplicable{"there is none for this model"}
 	}
-	if err != nil {
+	f, only, err := check(pt.v)
+	switch {
+	case err != nil:
 		return decision{}, err
-	}
-	if f == nil && only != "" {
+	case f == nil && only != "":
 		return decision{}, inapplicable{only}
+	case f == nil:
+		return decision{verdict: checker.Valid, engine: Fast}, nil
 	}
-	d := decision{verdict: checker.Valid, engine: Fast}
-	if f != nil {
-		d.verdict = checker.Invalid
-		if int(p.found.Add(1)) <= p.o.MaxAnomalies {
-			d.anomaly = f.anomaly(pt.v.h)
-		}
+	d := decision{verdict: checker.Invalid, engine: Fast}
+	if int(p.found.Add(1)) <= p.o.MaxAnomalies {
+		p.explainFlaw(pt, f, check, &d)
 	}
 	return d, nil
 }
 
-func (f *flaw) anomaly(h *history.History) *checker.Anomaly {
-	a := &checker.Anomaly{Name: f.name, Explain: f.explain, Time: f.at}
-	slices.Sort(f.ops)
-	for _, i := range slices.Compact(f.ops) {
-		a.Ops = append(a.Ops, h.Index(i))
+// objectCheck is the check of the model, nil for none. It also says why finding
+// nothing proves nothing, where that is so.
+func (p *plan) objectCheck() func(view) (f *flaw, only string, err error) {
+	switch p.o.Model.Name {
+	case "owner-mutex":
+		return checkHolds
+	case "queue":
+		return checkQueue
+	case "counter":
+		return checkCounter
+	case "set":
+		if p.elements {
+			return checkElement
+		}
+		return checkWholeSet
 	}
-	return a
+	return nil
 }
 
 // splitElements makes a part of every element of every key: adding, removing and
 // asking for one says nothing of the others.
 func (p *plan) splitElements(whole view) error {
 	h := p.h
+	p.elements = true
 	if err := p.b.grow(int64(h.Len()) * 16); err != nil {
 		return errors.New(p.b.describe(err, p.o))
 	}
@@ -107,7 +100,7 @@ type hold struct {
 // Proof: an acquire that no kept release needs can be left out of any legal
 // order, together with the release that an unknown one may have been; one that a
 // definite release needs must have happened. O(n log n).
-func checkHolds(v view) (*flaw, error) {
+func checkHolds(v view) (f *flaw, only string, err error) {
 	h := v.h
 	byOwner := map[string][]int{}
 	for k := range v.len() {
@@ -118,7 +111,7 @@ func checkHolds(v view) (*flaw, error) {
 		o := model.Owner(h, i)
 		if prev := byOwner[o]; len(prev) > 0 {
 			if last := prev[len(prev)-1]; v.typ(last) != history.Info && h.Done(last) >= h.Invoke(i) {
-				return nil, inapplicable{"an owner has two operations open at a time"}
+				return nil, "", inapplicable{"an owner has two operations open at a time"}
 			}
 		}
 		byOwner[o] = append(byOwner[o], i)
@@ -127,12 +120,12 @@ func checkHolds(v view) (*flaw, error) {
 	for _, ops := range byOwner {
 		hs, f, err := holdsOf(v, ops)
 		if f != nil || err != nil {
-			return f, err
+			return f, "", err
 		}
 		holds = append(holds, hs...)
 	}
 	slices.SortFunc(holds, func(a, b hold) int { return cmp.Compare(a.g, b.g) })
-	return overlap(v, holds), nil
+	return overlap(v, holds), "", nil
 }
 
 // holdsOf pairs one owner's operations.
@@ -151,7 +144,7 @@ func holdsOf(v view, ops []int) ([]hold, *flaw, error) {
 		case h.F(i) == "acquire":
 			if open >= 0 {
 				return nil, &flaw{
-					name: "double-hold", ops: []int{open, i}, at: h.Done(i),
+					name: "double-hold", ops: []int{open, i},
 					explain: fmt.Sprintf("%s at %s, though it had acquired the lock at %s and not released it.", sentence(h, i), ms(h.Done(i)), ms(h.Done(open))),
 				}, nil
 			}
@@ -159,7 +152,7 @@ func holdsOf(v view, ops []int) ([]hold, *flaw, error) {
 		case open < 0 && info: // an unheld release that need not have happened
 		case open < 0:
 			return nil, &flaw{
-				name: "double-hold", ops: []int{i}, at: h.Done(i),
+				name: "double-hold", ops: []int{i},
 				explain: fmt.Sprintf("%s at %s, but did not hold the lock.", sentence(h, i), ms(h.Done(i))),
 			}, nil
 		default:
@@ -188,10 +181,9 @@ func overlap(v view, holds []hold) *flaw {
 				if a.rel >= 0 {
 					until = "asked to release it only at " + ms(h.Invoke(a.rel))
 				}
-				f := &flaw{name: "double-hold", ops: []int{a.acq, b.acq}, at: h.Done(b.acq)}
+				f := &flaw{name: "double-hold", ops: []int{a.acq, b.acq}}
 				if a.rel >= 0 {
 					f.ops = append(f.ops, a.rel)
-					f.at = max(f.at, h.Invoke(a.rel))
 				}
 				if b.rel >= 0 && h.Invoke(b.rel) < h.Done(b.acq) {
 					f.ops = append(f.ops, b.rel)
@@ -244,15 +236,14 @@ func checkQueue(v view) (f *flaw, only string, err error) {
 		x := items[model.HashValue(h, h.Out(i))]
 		switch {
 		case x == nil:
-			return &flaw{"phantom", fmt.Sprintf("%s at %s; but nobody ever enqueued that.", sentence(h, i), ms(h.Done(i))), []int{i}, h.Done(i)}, "", nil
+			return &flaw{"phantom", fmt.Sprintf("%s at %s; but nobody ever enqueued that.", sentence(h, i), ms(h.Done(i))), []int{i}}, "", nil
 		case x.deq >= 0:
 			return &flaw{"duplicated", fmt.Sprintf("%s at %s, and %s at %s; but it was enqueued once.", sentence(h, x.deq), ms(h.Done(x.deq)),
-				sentence(h, i), ms(h.Done(i))), []int{x.enq, x.deq, i}, max(h.Done(i), h.Done(x.deq))}, "", nil
+				sentence(h, i), ms(h.Done(i))), []int{x.enq, x.deq, i}}, "", nil
 		case h.Done(i) < h.Invoke(x.enq):
 			return &flaw{
 				"phantom", fmt.Sprintf("%s at %s; but it was only asked to be enqueued at %s.", sentence(h, i), ms(h.Done(i)), ms(h.Invoke(x.enq))),
 				[]int{x.enq, i},
-				h.Invoke(x.enq),
 			}, "", nil
 		}
 		x.deq = i
@@ -309,12 +300,11 @@ func misordered(v view, items map[uint64]*item, unknown bool) *flaw {
 }
 
 func queueFlaw(h *history.History, a, b *item) *flaw {
-	f := &flaw{name: "lost", ops: []int{a.enq, b.enq, b.deq}, at: h.Done(b.deq)}
+	f := &flaw{name: "lost", ops: []int{a.enq, b.enq, b.deq}}
 	how := "was never dequeued"
 	if a.deq >= 0 {
 		f.name = "reordered"
 		f.ops = append(f.ops, a.deq)
-		f.at = max(f.at, h.Done(a.deq))
 		how = fmt.Sprintf("was dequeued by process %d only from %s on", h.Process(a.deq), ms(h.Invoke(a.deq)))
 	}
 	f.explain = fmt.Sprintf("%s by %s, before process %d asked for %s to be enqueued at %s; but %s at %s, while the first %s.",
@@ -324,7 +314,7 @@ func queueFlaw(h *history.History, a, b *item) *flaw {
 
 // checkCounter tests every read against its bounds: at least what had certainly
 // been added when it began, at most what may have been when it ended. O(n log n).
-func checkCounter(v view) *flaw {
+func checkCounter(v view) (f *flaw, only string, err error) {
 	h := v.h
 	type step struct {
 		at       time.Duration
@@ -365,15 +355,31 @@ func checkCounter(v view) *flaw {
 		n, _ := h.Out(i).IsInt()
 		if n < low || n > top {
 			return &flaw{"out-of-bounds", fmt.Sprintf("%s at %s, asked at %s; but by what had been added and what may have been, it had to lie from %d to %d.",
-				sentence(h, i), ms(h.Done(i)), ms(h.Invoke(i)), low, top), []int{i}, h.Done(i)}
+				sentence(h, i), ms(h.Done(i)), ms(h.Invoke(i)), low, top), counted(v, i, n)}, "", nil
 		}
 	}
-	return nil
+	return nil, "bounds can only refute a counter", nil
+}
+
+// counted is the witness of a read of n out of its bounds: itself, and where it
+// shows the initial 0, an add that was over before, as proof that there was one.
+func counted(v view, read int, n int64) []int {
+	h, ops := v.h, []int{read}
+	if n != 0 {
+		return ops
+	}
+	for k := range v.len() {
+		i := v.at(k)
+		if m, _ := h.In(i).IsInt(); h.F(i) == "add" && m != 0 && v.typ(i) == history.OK && h.Done(i) < h.Invoke(read) {
+			return append(ops, i)
+		}
+	}
+	return ops
 }
 
 // checkWholeSet tests every read of a whole set element by element: none that
 // nobody could have added by then, all that were added for good before.
-func checkWholeSet(v view) *flaw {
+func checkWholeSet(v view) (f *flaw, only string, err error) {
 	h := v.h
 	type elem struct {
 		add     int // the first add by invocation, and by return
@@ -420,7 +426,7 @@ func checkWholeSet(v view) *flaw {
 			hash := model.HashAny(x)
 			have[hash] = true
 			if e := elems[hash]; e == nil || e.add < 0 || h.Invoke(e.add) > h.Done(i) {
-				return &flaw{"phantom", fmt.Sprintf("%s at %s, with %v in it; but nobody had asked for that to be added.", sentence(h, i), ms(h.Done(i)), x), []int{i}, h.Done(i)}
+				return &flaw{"phantom", fmt.Sprintf("%s at %s, with %v in it; but nobody had asked for that to be added.", sentence(h, i), ms(h.Done(i)), x), []int{i}}, "", nil
 			}
 		}
 		for _, a := range kept {
@@ -429,9 +435,9 @@ func checkWholeSet(v view) *flaw {
 			}
 			if !have[model.HashValue(h, h.In(a))] {
 				return &flaw{"lost", fmt.Sprintf("%s by %s; but process %d read the set from %s to %s without it, and nobody removed it.", sentence(h, a), ms(h.Done(a)),
-					h.Process(i), ms(h.Invoke(i)), ms(h.Done(i))), []int{a, i}, h.Done(i)}
+					h.Process(i), ms(h.Invoke(i)), ms(h.Done(i))), []int{a, i}}, "", nil
 			}
 		}
 	}
-	return nil
+	return nil, "elements one by one can only refute a set that is read as a whole", nil
 }

@@ -15,19 +15,57 @@ import (
 // explainZones makes the anomaly of a conflict: it goes back to the earliest
 // moment at which there is one, minimises, and verifies with the search.
 func (p *plan) explainZones(pt part, z *zones, c conflict, d *decision) {
-	whole := *z
+	whole, full := *z, pt.v
 	if z.swaps {
 		z, c = earliest(&whole, z, c)
-	} else { // it is the earliest already
+	} else { // no two other values contradict each other sooner
 		z.v.cut = needs(z, c)
+		if small, k, ok := among(z, full, c); ok {
+			full = small.v
+			base := *small
+			z, c = earliest(&base, small, k)
+		}
 	}
-	e := explainer{p: p, z: z, whole: &whole, v: z.v, full: pt.v, c: c}
+	e := explainer{p: p, z: z, whole: &whole, v: z.v, full: full, c: c}
 	a, ops := e.anomaly()
-	if c.kind != kindPhantom && !p.verified(z.v.only(ops), z.written) {
+	if c.kind != kindPhantom && !p.impossible(z.v.only(ops), z.written) {
 		d.verdict, d.reason = checker.Unknown, "internal error: the engines disagree about the witness "+fmt.Sprint(ops)
 		return
 	}
 	d.anomaly = a
+}
+
+// maxAmong bounds the operations on the values of a conflict that are looked at
+// again.
+const maxAmong = 10_000
+
+// among are the zones of a conflict's values alone, where there are no
+// compare-and-sets: others of their reads may contradict each other sooner.
+func among(z *zones, full view, c conflict) (*zones, conflict, bool) {
+	if c.kind != kindZones {
+		return nil, c, false
+	}
+	values := map[history.Value]bool{}
+	for _, k := range []int32{c.a, c.b, c.c, c.d} {
+		if k >= 0 {
+			values[z.col.val[k]] = true
+		} else {
+			values[history.Nil] = true
+		}
+	}
+	var ops []int32
+	var col columns
+	for k, code := range z.col.code {
+		if code&^open != dropped && values[z.col.val[k]] {
+			ops = append(ops, int32(full.at(k))) //nolint:gosec // an op number
+			col.inv, col.ret, col.code, col.val = append(col.inv, z.col.inv[k]), append(col.ret, z.col.ret[k]), append(col.code, code), append(col.val, z.col.val[k])
+		}
+	}
+	if len(ops) > maxAmong {
+		return nil, c, false
+	}
+	small, k, err := checkZones(full.only(ops), col, newBudget(context.Background(), 0))
+	return small, k, err == nil && k.kind == kindZones
 }
 
 // earliest looks for a conflict in ever shorter prefixes: each is cut just
@@ -125,8 +163,8 @@ func (z *zones) certain(k int32) int {
 	return min(at, z.v.cut)
 }
 
-// verified says whether the search finds the witness impossible too.
-func (p *plan) verified(w view, written func(history.Value) bool) bool {
+// impossible says whether the search finds a few operations impossible.
+func (p *plan) impossible(w view, written func(history.Value) bool) bool {
 	bad, err := violates(w, p.o.Model, written)
 	return err == nil && bad
 }
@@ -206,8 +244,15 @@ func (e *explainer) anomaly() (*checker.Anomaly, []int32) {
 	}
 	ops = e.writers(ops)
 	ops = e.minimise(ops)
+	until := history.Forever // what was seen before anybody wrote it is wrong already
+	if e.c.kind == kindPhantom || e.c.kind == kindFuture {
+		until = e.v.h.Return(e.op(e.c.a))
+	}
 	for _, i := range ops {
 		a.Ops = append(a.Ops, e.v.h.Index(int(i)))
+		if e.v.h.Invoke(int(i)) > until {
+			continue
+		}
 		if t := e.v.h.Invoke(int(i)); t > a.Time {
 			a.Time = t
 		}
@@ -240,7 +285,13 @@ func (e *explainer) future(a *checker.Anomaly, r, w int32) []int32 {
 
 // phantom is a value that nobody wrote, or whose write failed.
 func (e *explainer) phantom(a *checker.Anomaly) []int32 {
-	h, r := e.v.h, e.op(e.c.a)
+	h := e.v.h
+	for k := range e.z.n { // who saw it first
+		if e.z.col.code[k] == reading && e.z.col.val[k] == e.z.col.val[e.c.a] && h.Ret(e.op(int32(k))) < h.Ret(e.op(e.c.a)) { //nolint:gosec // a position
+			e.c.a = int32(k) //nolint:gosec // a position
+		}
+	}
+	r := e.op(e.c.a)
 	v := e.saw(r)
 	a.Name = "phantom-read"
 	a.Explain = fmt.Sprintf("%s, told at %s; but nobody ever asked for %s to be written.", e.did(r), ms(h.Done(r)), model.Text(h, v))
@@ -364,10 +415,7 @@ func (e *explainer) staleName(c, d int32) string {
 	x := e.op(d)
 	now, told := e.value(x), h.Done(x)
 	heal := lastHeal(h)
-	z := e.z
-	if z.v.len() < e.full.len() { // the zones of a prefix do not know what came later
-		z = e.whole
-	}
+	z := e.whole // the zones of a prefix do not know what came later
 	for k := range z.n {
 		i := z.v.at(k)
 		if at := h.Invoke(i); z.col.code[k]&^open == dropped || at <= h.Done(r) && at < heal {
