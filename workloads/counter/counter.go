@@ -8,6 +8,7 @@ import (
 
 	"github.com/faultline-dev/faultline/checker"
 	"github.com/faultline-dev/faultline/checker/counter"
+	"github.com/faultline-dev/faultline/checker/online"
 	"github.com/faultline-dev/faultline/generator"
 	"github.com/faultline-dev/faultline/history"
 	"github.com/faultline-dev/faultline/options"
@@ -57,6 +58,7 @@ func build(p workloads.Params) (*workloads.Instance, error) {
 		Perform:   perform,
 		Pure:      func(f string) bool { return f == counter.Read },
 		Checkers:  []checker.Checker{counter.New(counter.Options{})},
+		Online:    online.Counter().Add,
 		Model:     "counter",
 		Sometimes: []string{counter.Add, counter.Read},
 	}, nil

@@ -14,6 +14,7 @@ import (
 
 	"github.com/faultline-dev/faultline/checker"
 	"github.com/faultline-dev/faultline/checker/lock"
+	"github.com/faultline-dev/faultline/checker/online"
 	"github.com/faultline-dev/faultline/history"
 	"github.com/faultline-dev/faultline/options"
 	"github.com/faultline-dev/faultline/workloads"
@@ -110,14 +111,14 @@ func build(p workloads.Params) (*workloads.Instance, error) {
 	if p.Options.Int("updates") > 0 {
 		sometimes = append(sometimes, lock.Update)
 	}
+	judge := lock.Options{Promise: lock.Promise(promise), Drift: drift, Clocks: clocks}
 	return &workloads.Instance{
 		Main: locks{
 			keys: keys, ttl: ttl, hold: hold, watch: r.watch, updates: p.Options.Int("updates"), next: 1,
 		},
-		Perform: r.perform,
-		Checkers: []checker.Checker{lock.New(lock.Options{
-			Promise: lock.Promise(promise), Drift: drift, Clocks: clocks,
-		})},
+		Perform:    r.perform,
+		Checkers:   []checker.Checker{lock.New(judge)},
+		Online:     online.Lock(judge).Add,
 		Model:      "lock",
 		Sometimes:  sometimes,
 		ClockBound: clocks,

@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/faultline-dev/faultline/checker"
+	"github.com/faultline-dev/faultline/checker/online"
 	"github.com/faultline-dev/faultline/checker/queue"
 	"github.com/faultline-dev/faultline/generator"
 	"github.com/faultline-dev/faultline/history"
@@ -48,6 +49,7 @@ func build(p workloads.Params) (*workloads.Instance, error) {
 		Final:     drain,
 		Perform:   perform,
 		Checkers:  []checker.Checker{queue.New(queue.Options{})},
+		Online:    online.Queue().Add,
 		Model:     "queue",
 		Sometimes: []string{queue.Enqueue, queue.Dequeue},
 	}, nil

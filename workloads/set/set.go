@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/faultline-dev/faultline/checker"
+	"github.com/faultline-dev/faultline/checker/online"
 	"github.com/faultline-dev/faultline/checker/set"
 	"github.com/faultline-dev/faultline/generator"
 	"github.com/faultline-dev/faultline/history"
@@ -64,6 +65,7 @@ func build(p workloads.Params) (*workloads.Instance, error) {
 		Perform:   perform,
 		Pure:      func(f string) bool { return f == set.Contains || f == set.Read },
 		Checkers:  []checker.Checker{set.New(set.Options{})},
+		Online:    online.Set().Add,
 		Model:     "set",
 		Sometimes: sometimes,
 	}, nil
