@@ -12,7 +12,9 @@ import (
 // concern holds that were released, fencing tokens, and updates of the guarded
 // data.
 func Lock(o lock.Options) *Judge {
-	return newJudge(func() object { return &locked{o: o, by: map[string]*hold{}, over: map[any]string{}} })
+	return newJudge(func() object {
+		return &locked{o: o, by: map[string]*hold{}, over: map[any]string{}, unsure: map[string]bool{}, busy: map[string]int{}}
+	})
 }
 
 // Bounds on what is remembered of a lock: values that were replaced, holds that
@@ -21,6 +23,7 @@ const (
 	maxOver    = 4096
 	maxPast    = 1024
 	maxHolders = 64
+	maxUnsure  = 1 << 16
 )
 
 type locked struct {
@@ -31,6 +34,9 @@ type locked struct {
 	owner string           // to whom
 	over  map[any]string   // values that were replaced, and who did
 	order []any            // of them
+	// unsure are sessions that ended with an operation of unknown fate.
+	unsure map[string]bool
+	busy   map[string]int // open operations, by session
 }
 
 // hold is one that is certain from place from to place to.
@@ -41,7 +47,7 @@ type hold struct {
 	until    time.Duration // its own deadline, history.Forever without a lease
 }
 
-func (l *locked) size() int { return len(l.by) + len(l.past) + len(l.over) }
+func (l *locked) size() int { return len(l.by) + len(l.past) + len(l.over) + len(l.unsure) }
 
 // fields are those of an operation, the completion's first.
 func (o *op) fields() map[string]any {
@@ -62,18 +68,32 @@ func (o *op) owner() string {
 	return fmt.Sprintf("process %d", o.inv.Process)
 }
 
-type grants struct {
-	token int64
-	owner string
+// asked is what was known when an operation was invoked: the largest token and
+// who had it, and who invokes it.
+type asked struct {
+	token      int64
+	owner, who string
 }
 
 func (l *locked) call(k *key, o *op) {
 	for len(l.past) > maxPast || len(l.past) > 0 && l.past[0].to < min(k.oldest(), l.first()) {
 		l.past = l.past[1:]
 	}
-	if o.inv.F == lock.Acquire {
-		o.note = grants{l.token, l.owner}
+	who := o.owner()
+	if l.busy[who]++; l.busy[who] > 1 {
+		l.doubt(who) // what it does at one time has no order
 	}
+	o.note = asked{l.token, l.owner, who}
+}
+
+// doubt leaves out a session from now on: one of unknown fate does not come back,
+// so that those of long ago need not be remembered.
+func (l *locked) doubt(who string) {
+	delete(l.by, who)
+	if len(l.unsure) == maxUnsure {
+		clear(l.unsure)
+	}
+	l.unsure[who] = true
 }
 
 // first is when the first hold began that is not over.
@@ -92,13 +112,27 @@ func (l *locked) first() int {
 
 func (l *locked) ret(k *key, o *op) string {
 	who, ok := o.owner(), o.done.Type == history.OK
+	note, _ := o.note.(asked)
+	if l.busy[note.who]--; l.busy[note.who] == 0 {
+		delete(l.busy, note.who)
+	}
+	if l.unsure[who] || l.unsure[note.who] {
+		return ""
+	}
 	switch {
 	case o.inv.F == lock.Acquire && ok:
+		if wrong := l.again(o, who); wrong != "" {
+			return wrong
+		}
 		return l.granted(k, o, who)
+	case o.inv.F == lock.Acquire && o.done.Type == history.Fail:
+		return l.again(o, who)
 	case o.inv.F == lock.Release && l.ends(o, who):
 		return l.released(o, who)
-	case o.inv.F == lock.Lost || o.done.Type == history.Info:
-		delete(l.by, who) // it learnt of the loss, or its session ends: less is certain
+	case o.inv.F == lock.Lost:
+		delete(l.by, who)
+	case o.done.Type == history.Info: // its session ends
+		l.doubt(who) // and its release may come at any time
 	case o.inv.F == lock.Update && ok:
 		return l.updated(o, who)
 	}
@@ -113,12 +147,21 @@ func (l *locked) granted(k *key, o *op, who string) string {
 	}
 	l.by[who] = h
 	token, _ := f["token"].(int64)
-	before, _ := o.note.(grants)
+	before, _ := o.note.(asked)
 	if token > 0 && token <= before.token && before.owner != who {
 		return lock.FenceRegression
 	}
 	if token > l.token {
 		l.token, l.owner = token, who
+	}
+	return ""
+}
+
+// again is an owner asking for the lock again: it held it until then, if it did
+// not rely on a lease.
+func (l *locked) again(o *op, who string) string {
+	if h := l.by[who]; h != nil && h.until == history.Forever {
+		return l.released(o, who)
 	}
 	return ""
 }

@@ -39,6 +39,9 @@ type Options struct {
 	// Wait makes acquires wait until the lock is free, instead of failing, and
 	// processes hold one lock at a time.
 	Wait bool
+	// Planted, where it is not nil, is set once the anomaly was planted: an object
+	// that never offers the occasion stays right.
+	Planted *bool
 }
 
 // Models that Events knows.
@@ -87,6 +90,9 @@ func Events(o Options) (iter.Seq[history.Op], error) {
 	return func(yield func(history.Op) bool) {
 		s := &sim{o: o, r: rand.New(rand.NewPCG(o.Seed, 0x5eed)), yield: yield}
 		s.run()
+		if o.Planted != nil {
+			*o.Planted = s.planted
+		}
 	}, nil
 }
 
@@ -142,6 +148,7 @@ type object struct {
 	count, highest int64
 	owner          any
 	future         bool
+	lost, missing  int64 // an element that was lost, and that somebody has to ask for once its add is over
 }
 
 type sim struct {
@@ -319,6 +326,12 @@ func (s *sim) choose(w *worker, x *object) (f string, v any) {
 		return "acquire", map[string]any{"owner": int64(w.process)}
 	case "set":
 		switch {
+		case x.missing > 0: // so that somebody asks for it
+			e := x.missing
+			x.missing = 0
+			return "contains", e
+		case s.due("phantom"):
+			return "contains", x.next + 1000 // which nobody has added
 		case dice < 40:
 			x.next++
 			return "add", x.next
@@ -332,7 +345,7 @@ func (s *sim) choose(w *worker, x *object) (f string, v any) {
 		}
 		return "add", 1 + s.r.Int64N(5)
 	default:
-		if dice < 50 {
+		if dice < 50 || s.due("reordered") { // until there is enough to reorder
 			x.next++
 			return "enqueue", x.next
 		}
@@ -356,7 +369,7 @@ func (s *sim) apply(w *worker) {
 		s.read(w, x)
 	case "write", "put":
 		x.value = w.op.Value
-		if s.due("aborted-read") && w.op.Type == history.OK {
+		if s.due("aborted-read") && w.op.Type == history.OK && s.quiet(w, x) {
 			w.op.Type, s.planted = history.Fail, true
 			x.frozen = true // so that somebody reads it
 		}
@@ -445,6 +458,7 @@ func (s *sim) set(w *worker, x *object) {
 		}
 		if s.due("lost") && w.op.Type == history.OK {
 			s.planted = true
+			x.lost = e
 			return
 		}
 		x.elems[e] = true
@@ -453,7 +467,7 @@ func (s *sim) set(w *worker, x *object) {
 		delete(x.elems, e)
 	default:
 		w.op.Value = x.elems[e]
-		if s.due("phantom") && !x.elems[e] && e < x.next-4 {
+		if s.due("phantom") && e > x.next {
 			w.op.Value, s.planted = true, true
 		}
 	}
@@ -509,10 +523,16 @@ func (s *sim) complete(w *worker) {
 			x.lastRet = s.now
 		}
 	}
+	if op.F == "add" && x.lost > 0 && op.Value == any(x.lost) {
+		x.lost, x.missing = 0, x.lost
+	}
 	if x.promised != 0 && op.F == "read" && op.Value == any(x.promised) {
 		x.future = true // only now may it be written
 	}
 	if op.Type == history.Info {
+		if x.owner == any(int64(w.process)) {
+			x.owner = nil // nobody else could release what an ended session holds
+		}
 		w.process += history.Process(s.o.Processes)
 	}
 	w.phase = idle

@@ -22,6 +22,8 @@ streams: ten million operations need no memory.`,
 		Example: `  faultline gen --ops 1000000 --processes 50 --info 0.01 --anomaly stale-read > h.jsonl
   faultline gen --model queue --anomaly reordered --at 0.9 --seed 7 > q.jsonl`,
 		RunE: func(*cobra.Command, []string) error {
+			var planted bool
+			o.Planted = &planted
 			events, err := synth.Events(o)
 			if err != nil {
 				return exit.Usagef("%w", err)
@@ -32,7 +34,10 @@ streams: ten million operations need no memory.`,
 					return fmt.Errorf("gen: %w", err)
 				}
 			}
-			return w.Close()
+			if err := w.Close(); err != nil || planted || o.Anomaly == "" {
+				return err
+			}
+			return fmt.Errorf("gen: %s could not be planted after %v of %d operations: the occasion never came; try another --seed, --at or more --ops", o.Anomaly, o.At, o.Ops)
 		},
 	}
 	f := c.Flags()
@@ -41,11 +46,20 @@ streams: ten million operations need no memory.`,
 	f.IntVar(&o.Processes, "processes", 10, "processes at a time")
 	f.IntVar(&o.Keys, "keys", 1, "keys")
 	f.Float64Var(&o.Info, "info", 0, "share of operations with an effect whose fate stays unknown")
-	f.StringVar(&o.Anomaly, "anomaly", "", "planted once: for registers stale-read|lost-write|phantom-read|aborted-read|future-read, for locks double-hold, …")
+	f.StringVar(&o.Anomaly, "anomaly", "", "planted once; "+plantable())
 	f.Float64Var(&o.At, "at", 0.5, "where it is planted, from 0 to 1 of the history")
 	f.Uint64Var(&o.Seed, "seed", 1, "of the random choices")
 	f.BoolVar(&o.Observe, "observe", true, "failed compare-and-sets say what they saw")
 	f.IntVar(&o.Values, "values", 0, "how many different values are written to a key; 0 for unique ones")
 	f.BoolVar(&o.Versions, "versions", false, "completions carry versions")
 	return c
+}
+
+// plantable are the anomalies of each model, in words.
+func plantable() string {
+	var list []string
+	for _, m := range synth.Models() {
+		list = append(list, m+": "+strings.Join(synth.Anomalies(m), "|"))
+	}
+	return strings.Join(list, "; ")
 }
