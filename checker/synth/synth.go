@@ -345,7 +345,7 @@ func (s *sim) choose(w *worker, x *object) (f string, v any) {
 		}
 		return "add", 1 + s.r.Int64N(5)
 	default:
-		if dice < 50 || s.due("reordered") { // until there is enough to reorder
+		if dice < 50 || s.due("reordered") && len(x.list) <= 3*s.o.Processes { // until there is enough to reorder
 			x.next++
 			return "enqueue", x.next
 		}
