@@ -9,7 +9,7 @@ PKG     := github.com/faultline-dev/faultline/cmd/faultline/command
 LDFLAGS := -s -w -X $(PKG).version=$(VERSION) -X $(PKG).commit=$(COMMIT)
 LINT    := $(GO) tool -modfile=tools/go.mod golangci-lint
 
-.PHONY: help build test test-long integration suites lint fmt verify bugs conformance known-results controls sim soak-sim soak pages bench agree fuzz cover ci clean
+.PHONY: help build test test-long integration suites lint fmt verify bugs conformance known-results controls sim soak-sim soak pages bench budget exhaustive agree fuzz cover ci clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -88,11 +88,18 @@ bench: build ## benchmarks, and every promise on speed and memory beside what wa
 	$(GO) test -run '^$$' -bench . -benchtime 1x ./history ./generator ./checker/... .
 	$(GO) run ./internal/bench -faultline bin/faultline $(BENCH)
 
+budget: build ## 50 checks of histories that explode: time, memory of all processes together, and how far they got
+	FAULTLINE_LONG=1 FAULTLINE_BIN=$(CURDIR)/bin/faultline $(GO) test -run 'TestIntegrationBudget$$' -v -count=1 -timeout 30m ./cmd/faultline
+
+exhaustive: ## every engine against brute force on all small histories, the ladder against its definitions: most of an hour
+	$(GO) test -run 'TestExhaustive|TestAgreeWithBrute|TestPlanted' -v -count=1 -timeout 3h ./checker/linear
+	$(GO) test -run 'TestAgainstDefinition|TestMutations' -v -count=1 -timeout 1h ./checker ./checker/ladder
+
 agree: ## the judges against Porcupine on 200,000 random larger histories: a quarter of an hour
 	FAULTLINE_HISTORIES=200000 $(GO) test -run "TestAgreeWithPorcupine$$" -v -count=1 -timeout 1h ./checker/linear
 
-fuzz: ## fuzz the readers for a minute each
-	$(GO) test -run '^$$' -fuzz FuzzRead -fuzztime 60s ./history
+fuzz: ## fuzz the readers for two minutes each
+	for f in FuzzRead FuzzDecode; do $(GO) test -run '^$$' -fuzz "$$f\$$" -fuzztime 120s ./history || exit 1; done
 
 cover: ## coverage of the short tests
 	$(GO) test -short -coverprofile=cover.out ./... && $(GO) tool cover -func=cover.out | tail -1

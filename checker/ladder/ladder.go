@@ -131,9 +131,13 @@ func Judge(ctx context.Context, h *history.History, o Options) Ladder {
 }
 
 // set records a judgement, and what follows from it; what is known already
-// stands.
+// stands, unless it contradicts: then one of the two judgements is wrong, and
+// neither is to be believed.
 func (l *Ladder) set(name string, r Rung) {
 	if old, ok := l.Rungs[name]; ok && old.Verdict != checker.Unknown {
+		if r.Verdict != checker.Unknown && r.Verdict != old.Verdict {
+			l.Rungs[name], l.Verdicts[name] = Rung{Reason: "internal error: what was found contradicts the implications between the models"}, checker.Unknown
+		}
 		return
 	}
 	l.Rungs[name], l.Verdicts[name] = r, r.Verdict

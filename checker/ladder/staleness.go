@@ -59,7 +59,9 @@ type lag struct {
 // operation on x was invoked; r missed it if also e(x) < r's invocation. Values
 // of unknown fate that nobody saw do not count. O(n log n), by a Fenwick tree
 // over the values of a key in the order of their last invocations.
-func (t *table) staleness() Staleness {
+func (t *table) staleness() Staleness { return t.summary(t.lags()) }
+
+func (t *table) lags() []lag {
 	type group struct{ ops []int32 }
 	keys := make([]group, len(t.h.Keys()))
 	for i, k := range t.kind {
@@ -72,7 +74,7 @@ func (t *table) staleness() Staleness {
 	for _, k := range keys {
 		lags = t.lagsOf(k.ops, &st, lags)
 	}
-	return t.summary(lags)
+	return lags
 }
 
 // scratch holds, by write: the two least returns of operations on its value, and

@@ -225,15 +225,21 @@ func (p *plan) columnsOf(pt part) (columns, error) {
 	return p.columns.part(pt.from, pt.from+pt.v.len()), nil
 }
 
-// run judges the parts in a bounded pool of workers.
-func (p *plan) run() {
-	p.got = make([]decision, len(p.parts))
-	p.decodeAll()
+// workers is how many parts are judged at a time.
+func (p *plan) workers() int {
 	n := p.o.Workers
 	if m := runtime.GOMAXPROCS(0); n <= 0 || n > m {
 		n = m
 	}
-	if n = min(n, len(p.parts)); n <= 1 {
+	return max(1, min(n, len(p.parts)))
+}
+
+// run judges the parts in a bounded pool of workers.
+func (p *plan) run() {
+	p.got = make([]decision, len(p.parts))
+	p.decodeAll()
+	n := p.workers()
+	if n <= 1 {
 		for i := range p.parts {
 			p.got[i] = p.judge(p.parts[i])
 		}

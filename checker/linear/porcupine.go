@@ -23,7 +23,7 @@ func (p *plan) byPorcupine(pt part) decision {
 		}
 		d.verdict = v
 	} else {
-		v, peak, err := p.o.Porcupine(p.b.ctx, Job{Model: p.o.Model.Name, History: pt.v.h, Ops: pt.v.ops, Memory: p.o.Memory})
+		v, peak, err := p.o.Porcupine(p.b.ctx, Job{Model: p.o.Model.Name, History: pt.v.h, Ops: pt.v.ops, Memory: p.o.Memory / int64(p.workers())})
 		_ = p.b.grow(peak)
 		_ = p.b.grow(-peak)
 		p.measured.Store(true)

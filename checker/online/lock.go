@@ -2,6 +2,7 @@ package online
 
 import (
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/faultline-dev/faultline/checker/lock"
@@ -54,9 +55,7 @@ func (o *op) fields() map[string]any {
 	all := map[string]any{}
 	for _, v := range []any{o.inv.Value, o.done.Value} {
 		m, _ := v.(map[string]any)
-		for name, x := range m {
-			all[name] = x
-		}
+		maps.Copy(all, m)
 	}
 	return all
 }

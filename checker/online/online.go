@@ -56,16 +56,16 @@ func (k *key) oldest() int {
 // Judge takes the events of a history in their order. It is not safe for
 // concurrent use.
 type Judge struct {
-	make func() object
-	keys map[string]*key
-	open map[history.Process]*op
+	fresh func() object
+	keys  map[string]*key
+	open  map[history.Process]*op
 	// calls and returns are of one time; they are taken in when it is over.
 	at             time.Duration
 	calls, returns []*op
 }
 
-func newJudge(make func() object) *Judge {
-	return &Judge{make: make, keys: map[string]*key{}, open: map[history.Process]*op{}}
+func newJudge(fresh func() object) *Judge {
+	return &Judge{fresh: fresh, keys: map[string]*key{}, open: map[history.Process]*op{}}
 }
 
 // Add takes the next event. Its error is the first violation that shows; an event
@@ -97,7 +97,7 @@ func (j *Judge) Flush() error {
 	for _, o := range j.calls {
 		k := j.keys[o.inv.Key]
 		if k == nil {
-			k = &key{object: j.make()}
+			k = &key{object: j.fresh()}
 			j.keys[o.inv.Key] = k
 		}
 		k.seq++

@@ -75,6 +75,8 @@ func porcupineChild(ctx context.Context, job linear.Job) (checker.Verdict, int64
 	if err != nil {
 		return checker.Unknown, 0, err
 	}
+	ctx, stopBefore := before(ctx)
+	defer stopBefore()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	cmd := exec.CommandContext(ctx, self, porcupineCmd, "--model", job.Model, "--memory", strconv.FormatInt(job.Memory, 10))
@@ -108,6 +110,16 @@ func porcupineChild(ctx context.Context, job linear.Job) (checker.Verdict, int64
 	var v checker.Verdict
 	quoted, _ := json.Marshal(strings.TrimSpace(out.String())) // a string always marshals
 	return v, used, errors.Join(json.Unmarshal(quoted, &v))
+}
+
+// before is ctx with a deadline that leaves time to end a large process, which a
+// busy machine needs.
+func before(ctx context.Context) (context.Context, context.CancelFunc) {
+	t, ok := ctx.Deadline()
+	if !ok {
+		return ctx, func() {}
+	}
+	return context.WithDeadline(ctx, t.Add(-min(time.Until(t)/10, 300*time.Millisecond)))
 }
 
 // watch measures the resident memory of a process until stop, and calls over
