@@ -498,11 +498,11 @@ func (s *sim) queue(w *worker, x *object) {
 		w.op.Value, s.planted = int64(1)<<40, true
 		return
 	}
-	w.op.Value = x.list[at]
-	x.list = append(x.list[:at], x.list[at+1:]...)
-	if at == 0 {
-		x.list = slices.Clip(x.list)
+	if w.op.Value = x.list[at]; at == 0 {
+		x.list = x.list[1:]
+		return
 	}
+	x.list = slices.Delete(x.list, at, at+1)
 }
 
 func (s *sim) complete(w *worker) {

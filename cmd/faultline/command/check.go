@@ -29,6 +29,7 @@ type checkFlags struct {
 	model, engine, format, memory string
 	timeout                       time.Duration
 	json, ladder                  bool
+	edn                           string // write the history to this file
 
 	spec  *model.Spec // nil for auto
 	bytes int64
@@ -48,7 +49,8 @@ Exit codes: 0 all valid, 1 an anomaly in at least one, 2 none, but at least one
 is unknown, 254 bad input.`,
 		Example: `  faultline check runs/latest
   faultline check --model cas-register --engine search history.edn
-  faultline check --timeout 5s --memory 512MiB --json history.jsonl`,
+  faultline check --timeout 5s --memory 512MiB --json history.jsonl
+  faultline check --edn history.edn runs/latest`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := f.parse(); err != nil {
@@ -59,6 +61,7 @@ is unknown, 254 bad input.`,
 	}
 	f.add(c)
 	c.Flags().BoolVar(&f.ladder, "ladder", false, "also say which weaker models hold, and how stale reads were")
+	c.Flags().StringVar(&f.edn, "edn", "", "also write the one history to this file as Jepsen's EDN, for other checkers to judge")
 	c.Flags().BoolVar(&f.json, "json", false, "print each judgement as an object of results.json, and nothing else")
 	return c
 }
@@ -169,6 +172,9 @@ func check(ctx context.Context, env *Env, f *checkFlags, paths []string) error {
 			return exit.Usagef("%w", err)
 		}
 	}
+	if f.edn != "" && len(paths) != 1 {
+		return exit.Usagef("--edn: expected one history, found %d", len(paths))
+	}
 	limitHeap(f.bytes)
 	verdict, bad := checker.Valid, false
 	parallel := 1
@@ -183,6 +189,9 @@ func check(ctx context.Context, env *Env, f *checkFlags, paths []string) error {
 	var failed error
 	each(paths, parallel, func(p string) outcome {
 		j := f.load(p)
+		if j.err == nil && f.edn != "" {
+			j.err = writeFile(f.edn, func(w io.Writer) error { return history.WriteEDN(w, j.h) })
+		}
 		if j.err == nil {
 			f.judge(ctx, &j, max(1, runtime.GOMAXPROCS(0)/parallel))
 			if f.ladder {
