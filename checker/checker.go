@@ -123,7 +123,8 @@ type funcChecker struct {
 func (f funcChecker) Name() string { return f.name }
 
 func (f funcChecker) Check(ctx context.Context, h *history.History) Result {
+	start := time.Now()
 	r := f.check(ctx, h)
-	r.Checker = f.name
+	r.Checker, r.Duration = f.name, time.Since(start)
 	return r
 }

@@ -18,10 +18,7 @@
 package cache
 
 import (
-	"cmp"
 	"context"
-	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -64,49 +61,36 @@ type Options struct {
 
 // New is the checker "cache".
 func New(o Options) checker.Checker {
-	if o.MaxAnomalies == 0 {
-		o.MaxAnomalies = 16
-	}
-	return checker.Func("cache", func(ctx context.Context, h *history.History) checker.Result {
-		start := time.Now()
-		r := judge(ctx, h, o)
-		r.Duration = time.Since(start)
-		return r
-	})
+	return checker.Func("cache", func(ctx context.Context, h *history.History) checker.Result { return judge(ctx, h, o) })
 }
 
 // judgement is the state of a check.
 type judgement struct {
-	h      *history.History
-	o      Options
-	told   map[string]int
-	result checker.Result
+	*checker.Findings
+
+	h *history.History
+	o Options
 }
 
 func judge(ctx context.Context, h *history.History, o Options) checker.Result {
-	j := &judgement{h: h, o: o, told: map[string]int{}}
-	j.result = checker.Result{Verdict: checker.Valid, Engine: "windows", Ops: h.Len(), Figures: map[string]float64{}}
-	if h.Len() == 0 {
-		j.result.Verdict, j.result.Reason = checker.Unknown, "the history has no operations"
-		return j.result
+	found, ok := checker.Find(h, "windows", o.MaxAnomalies, "hits", "misses", "expired_reads", "early_evictions")
+	if !ok {
+		return found.Done()
 	}
+	j := &judgement{found, h, o}
 	j.clocks()
 	keys, err := j.read()
 	if err != nil {
-		j.result.Verdict, j.result.Reason = checker.Unknown, err.Error()
-		return j.result
+		j.Unknown(err.Error())
+		return j.Done()
 	}
 	for _, k := range keys {
 		k.judge()
 	}
-	slices.SortStableFunc(j.result.Anomalies, func(a, b checker.Anomaly) int { return cmp.Compare(a.Time, b.Time) })
-	if j.result.Verdict == checker.Valid && !o.WindowsOnly {
+	if j.Verdict == checker.Valid && !o.WindowsOnly {
 		j.exact(ctx, keys)
 	}
-	for _, name := range []string{"hits", "misses", "expired_reads", "early_evictions"} {
-		j.result.Figures[name] += 0
-	}
-	return j.result
+	return j.Done()
 }
 
 // clocks widens the tolerance by what faults did to clocks, as far as it was
@@ -123,7 +107,7 @@ func (j *judgement) clocks() {
 			j.o.Tolerance = max(j.o.Tolerance, off+j.o.Tolerance)
 		} else if v["phase"] == "probe" {
 			j.o.Earliest, j.o.Latest = false, false
-			j.result.Reason = "clocks were changed by an unknown amount: nothing is promised of expiry"
+			j.Reason = "clocks were changed by an unknown amount: nothing is promised of expiry"
 		}
 	}
 }
@@ -145,23 +129,9 @@ func largestOffset(e map[string]any) (most time.Duration, ok bool) {
 	return most, ok
 }
 
-// add counts an anomaly, and tells it if there is room.
 func (j *judgement) add(key, name string, when time.Duration, ops []int, explain string) {
-	j.result.Verdict = checker.Invalid
-	j.told[name]++
-	if j.told[name] > j.o.MaxAnomalies {
-		return
-	}
-	a := checker.Anomaly{Name: name, Key: key, Time: when, Explain: explain}
-	for _, i := range ops {
-		a.Ops = append(a.Ops, j.h.Index(i))
-	}
-	slices.Sort(a.Ops)
-	a.Ops = slices.Compact(a.Ops)
-	j.result.Anomalies = append(j.result.Anomalies, a)
+	j.Add(checker.Anomaly{Name: name, Key: key, Time: when, Explain: explain}, ops...)
 }
 
 // at is a moment in words.
-func at(d time.Duration) string {
-	return fmt.Sprintf("%.3f ms", float64(d)/float64(time.Millisecond))
-}
+func at(d time.Duration) string { return checker.At(d) }

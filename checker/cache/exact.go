@@ -87,14 +87,14 @@ func (j *judgement) exact(ctx context.Context, keys []*object) {
 	}
 	h, err := history.Of(ops...)
 	if err != nil {
-		j.result.Verdict, j.result.Reason = checker.Unknown, "internal error: "+err.Error()
+		j.Verdict, j.Reason = checker.Unknown, "internal error: "+err.Error()
 		return
 	}
 	r := linear.Check(ctx, h, linear.Options{Model: spec(), Engine: linear.Search, Timeout: j.o.Budget.Time, Memory: j.o.Budget.Memory, MaxAnomalies: j.o.MaxAnomalies})
-	j.result.Engine = "windows+search"
-	j.result.Verdict, j.result.PeakBytes = r.Verdict, r.PeakBytes
+	j.Engine = "windows+search"
+	j.Verdict, j.PeakBytes = r.Verdict, r.PeakBytes
 	if r.Reason != "" {
-		j.result.Reason = r.Reason
+		j.Reason = r.Reason
 	}
 	for _, a := range r.Anomalies {
 		var witness []int

@@ -9,12 +9,12 @@ import (
 
 // Exact is the search alone, without the rules over windows.
 func Exact(ctx context.Context, h *history.History, o Options) checker.Result {
-	j := &judgement{h: h, o: o, told: map[string]int{}}
-	j.result.Figures = map[string]float64{}
+	found, _ := checker.Find(h, "search", o.MaxAnomalies)
+	j := &judgement{found, h, o}
 	keys, err := j.read()
 	if err != nil {
 		return checker.Result{Reason: err.Error()}
 	}
 	j.exact(ctx, keys)
-	return j.result
+	return j.Done()
 }

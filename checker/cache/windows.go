@@ -119,10 +119,10 @@ func (k *object) judge() {
 	index := newIndexes(k)
 	for _, g := range k.gets {
 		if g.value == history.Nil {
-			k.j.result.Figures["misses"]++
+			k.j.Figures["misses"]++
 			k.miss(g, index)
 		} else {
-			k.j.result.Figures["hits"]++
+			k.j.Figures["hits"]++
 			k.hit(g, index)
 		}
 	}
@@ -146,7 +146,7 @@ func (k *object) hit(g call, x *indexes) {
 		j.add(k.name, FutureRead, g.ret, []int{s.op, g.op}, fmt.Sprintf("the get found %v by %s, before it was set, from %s on.", v, at(g.ret), at(s.inv)))
 		return
 	case g.inv > s.latest:
-		j.result.Figures["expired_reads"]++
+		j.Figures["expired_reads"]++
 		j.add(k.name, ExpiredRead, g.inv, k.with(s, g.op), fmt.Sprintf("%v was set by %s with %s to live, so that it was gone after %s at the latest%s; the get from %s on still found it, %s later.",
 			v, at(s.end), at(s.ttl), at(s.latest), j.tolerance(), at(g.inv), at(g.inv-s.latest)))
 		return
@@ -209,7 +209,7 @@ func (k *object) miss(g call, x *indexes) {
 	if s.ttl > 0 {
 		lives = fmt.Sprintf("with %s to live, that is until %s at least%s", at(s.ttl), at(s.earliest), k.j.tolerance())
 	}
-	k.j.result.Figures["early_evictions"]++
+	k.j.Figures["early_evictions"]++
 	k.j.add(k.name, EarlyEviction, g.ret, k.with(s, g.op), fmt.Sprintf("%v was set by %s %s; the get from %s to %s found nothing, and nobody had deleted it.",
 		k.j.h.Go(s.value), at(s.end), lives, at(g.inv), at(g.ret)))
 }

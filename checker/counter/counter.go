@@ -35,15 +35,7 @@ type Options struct {
 
 // New is the checker "counter-bounds".
 func New(o Options) checker.Checker {
-	if o.MaxAnomalies == 0 {
-		o.MaxAnomalies = 16
-	}
-	return checker.Func("counter-bounds", func(_ context.Context, h *history.History) checker.Result {
-		start := time.Now()
-		r := judge(h, o)
-		r.Duration = time.Since(start)
-		return r
-	})
+	return checker.Func("counter-bounds", func(_ context.Context, h *history.History) checker.Result { return judge(h, o) })
 }
 
 // change is an add.
@@ -68,32 +60,30 @@ type object struct {
 }
 
 func judge(h *history.History, o Options) checker.Result {
-	r := checker.Result{Verdict: checker.Valid, Engine: "bounds", Ops: h.Len(), Figures: map[string]float64{"out_of_bounds": 0, "missing_most": 0, "extra_most": 0}}
-	if h.Len() == 0 {
-		r.Verdict, r.Reason = checker.Unknown, "the history has no operations"
-		return r
+	found, ok := checker.Find(h, "bounds", o.MaxAnomalies, "out_of_bounds", "missing_most", "extra_most")
+	if !ok {
+		return found.Done()
 	}
 	keys, err := read(h)
 	if err != nil {
-		r.Verdict, r.Reason = checker.Unknown, err.Error()
-		return r
+		found.Unknown(err.Error())
+		return found.Done()
 	}
+	f := found.Figures
 	for _, k := range keys {
 		k.bounds()
 		for _, l := range k.looks {
 			if l.n >= l.low && l.n <= l.high {
 				continue
 			}
-			r.Verdict = checker.Invalid
-			r.Figures["out_of_bounds"]++
-			r.Figures["missing_most"] = max(r.Figures["missing_most"], float64(l.low-l.n))
-			r.Figures["extra_most"] = max(r.Figures["extra_most"], float64(l.n-l.high))
-			r.Anomalies = append(r.Anomalies, k.anomaly(h, l))
+			f["out_of_bounds"]++
+			f["missing_most"] = max(f["missing_most"], float64(l.low-l.n))
+			f["extra_most"] = max(f["extra_most"], float64(l.n-l.high))
+			a, ops := k.anomaly(l)
+			found.Add(a, ops...)
 		}
 	}
-	slices.SortStableFunc(r.Anomalies, func(a, b checker.Anomaly) int { return cmp.Compare(a.Time, b.Time) })
-	r.Anomalies = r.Anomalies[:min(len(r.Anomalies), o.MaxAnomalies)]
-	return r
+	return found.Done()
 }
 
 func read(h *history.History) ([]*object, error) {
@@ -164,8 +154,8 @@ const most = 32
 
 // anomaly tells of a read out of bounds. Its witness is the read and what bounds
 // it, as far as that can be listed.
-func (k *object) anomaly(h *history.History, l look) checker.Anomaly {
-	a := checker.Anomaly{Name: OutOfBounds, Key: k.name, Time: l.ret, Ops: []int{h.Index(l.op)}}
+func (k *object) anomaly(l look) (a checker.Anomaly, ops []int) {
+	a, ops = checker.Anomaly{Name: OutOfBounds, Key: k.name, Time: l.ret}, []int{l.op}
 	side, bound := "more", l.high
 	if l.n < l.low {
 		side, bound = "less", l.low
@@ -175,14 +165,11 @@ func (k *object) anomaly(h *history.History, l look) checker.Anomaly {
 	for _, c := range k.changes {
 		certain := c.ret < l.inv
 		counts := certain && (c.n > 0) == (l.n < l.low) || c.inv <= l.ret && (c.n > 0) != (l.n < l.low)
-		if counts && len(a.Ops) < most {
-			a.Ops = append(a.Ops, h.Index(c.op))
+		if counts && len(ops) < most {
+			ops = append(ops, c.op)
 		}
 	}
-	slices.Sort(a.Ops)
-	return a
+	return a, ops
 }
 
-func at(d time.Duration) string {
-	return fmt.Sprintf("%.3f ms", float64(d)/float64(time.Millisecond))
-}
+func at(d time.Duration) string { return checker.At(d) }

@@ -120,7 +120,7 @@ func (j *judgement) holds(ops []grant) []hold {
 		if g.f != Acquire || g.typ != history.OK {
 			continue
 		}
-		j.result.Figures["holds"]++
+		j.Figures["holds"]++
 		x := hold{grant: g, end: j.endOf(g, after[g.owner]), bound: history.Forever}
 		if g.lease > 0 {
 			x.bound = g.inv + time.Duration(float64(g.lease)*(1-j.o.Drift)) - j.o.Clocks

@@ -26,7 +26,6 @@ package lock
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"slices"
 	"time"
 
@@ -116,27 +115,19 @@ func New(o Options) checker.Checker {
 	if o.Promise == "" {
 		o.Promise = Exclusion
 	}
-	if o.MaxAnomalies == 0 {
-		o.MaxAnomalies = 16
-	}
-	return checker.Func("lock", func(_ context.Context, h *history.History) checker.Result {
-		start := time.Now()
-		r := judge(h, o)
-		r.Duration = time.Since(start)
-		return r
-	})
+	return checker.Func("lock", func(_ context.Context, h *history.History) checker.Result { return judge(h, o) })
 }
 
 // judgement is the state of a check.
 type judgement struct {
+	*checker.Findings
+
 	h   *history.History
 	o   Options
 	ops []grant // what the history says, decoded
 	// ends are the last completions of processes and what completed.
 	ends map[history.Process]moment
 
-	told   map[string]int // anomalies by name
-	result checker.Result
 	detail Detail
 	length time.Duration // of all overlaps
 }
@@ -149,12 +140,11 @@ type moment struct {
 
 // judge decides h. O(n log n) for a bounded number of holds at a time.
 func judge(h *history.History, o Options) checker.Result {
-	j := &judgement{h: h, o: o, told: map[string]int{}, detail: Detail{Promise: o.Promise}}
-	j.result = checker.Result{Verdict: checker.Valid, Engine: "holds", Ops: h.Len(), Figures: map[string]float64{}}
-	if h.Len() == 0 {
-		j.result.Verdict, j.result.Reason = checker.Unknown, "the history has no operations"
-		return j.result
+	found, ok := checker.Find(h, "holds", o.MaxAnomalies, "holds", "overlaps", "overlaps_within_lease", "overlap_ms_max", "lost_updates", "lost_updates_percent", "fence_regressions", "updates_refused")
+	if !ok {
+		return found.Done()
 	}
+	j := &judgement{Findings: found, h: h, o: o, detail: Detail{Promise: o.Promise}}
 	j.read()
 	for key, ops := range j.byKey() {
 		holds := j.holds(ops)
@@ -162,8 +152,7 @@ func judge(h *history.History, o Options) checker.Result {
 		j.fences(h.Keys()[key], ops)
 		j.updates(h.Keys()[key], ops, holds)
 	}
-	j.finish()
-	return j.result
+	return j.finish()
 }
 
 // byKey are the operations of each key.
@@ -176,47 +165,23 @@ func (j *judgement) byKey() [][]grant {
 	return keys
 }
 
-// add counts an anomaly, and tells it if there is room.
-func (j *judgement) add(a checker.Anomaly) {
-	j.result.Verdict = checker.Invalid
-	j.told[a.Name]++
-	if j.told[a.Name] <= j.o.MaxAnomalies {
-		j.result.Anomalies = append(j.result.Anomalies, a)
-	}
-}
-
-// witness are the operations' invocations, ascending and each once.
-func (j *judgement) witness(ops ...int) []int {
-	var w []int
-	for _, i := range ops {
-		if i >= 0 {
-			w = append(w, j.h.Index(i))
-		}
-	}
-	slices.Sort(w)
-	return slices.Compact(w)
-}
-
 // finish rounds the result off.
-func (j *judgement) finish() {
-	f := j.result.Figures
+func (j *judgement) finish() checker.Result {
+	f := j.Figures
 	f["overlap_ms_sum"] = ms(j.length)
 	if n := f["updates"]; n > 0 {
 		f["lost_updates_percent"] = 100 * f["lost_updates"] / n
 	}
-	for _, name := range []string{"holds", "overlaps", "overlaps_within_lease", "overlap_ms_max", "lost_updates", "lost_updates_percent", "fence_regressions", "updates_refused"} {
-		f[name] += 0 // a figure that is zero is said too
-	}
-	slices.SortStableFunc(j.result.Anomalies, func(a, b checker.Anomaly) int { return cmp.Compare(a.Time, b.Time) })
 	slices.SortStableFunc(j.detail.Overlaps, func(a, b Overlap) int { return cmp.Compare(a.Start, b.Start) })
-	if f["holds"] == 0 && j.result.Verdict == checker.Valid {
-		j.result.Verdict, j.result.Reason = checker.Unknown, "nobody ever held a lock"
+	if f["holds"] == 0 && j.Verdict == checker.Valid {
+		j.Unknown("nobody ever held a lock")
 	}
 	slices.SortStableFunc(j.detail.Losses, func(a, b Loss) int { return cmp.Compare(a.At, b.At) })
-	j.result.Detail = j.detail
+	j.Detail = j.detail
+	return j.Done()
 }
 
 func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
 // at is a moment in words.
-func at(d time.Duration) string { return fmt.Sprintf("%.3f ms", ms(d)) }
+func at(d time.Duration) string { return checker.At(d) }

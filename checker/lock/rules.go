@@ -30,7 +30,7 @@ func (j *judgement) overlap(key string, a, b hold) {
 		Key: key, Owners: [2]string{a.owner, b.owner}, Start: b.ret,
 		Length: min(a.end.at, b.end.at) - b.ret, Expired: b.ret >= a.bound,
 	}
-	f := j.result.Figures
+	f := j.Figures
 	f["overlaps"]++
 	f["overlap_ms_max"] = max(f["overlap_ms_max"], ms(o.Length))
 	j.length += o.Length
@@ -44,11 +44,11 @@ func (j *judgement) overlap(key string, a, b hold) {
 	if j.o.Promise == FencedData || j.o.Promise == WithinLease && !within {
 		return
 	}
-	j.add(checker.Anomaly{
-		Name: DoubleHold, Key: key, Time: b.ret, Ops: j.witness(a.op, a.end.op, b.op, b.end.op),
+	j.Add(checker.Anomaly{
+		Name: DoubleHold, Key: key, Time: b.ret,
 		Explain: fmt.Sprintf("%s held the lock from %s, when its acquire returned, %s; yet %s was granted it too by %s and held it %s: both held it for %s%s.",
 			a.owner, at(a.ret), j.ended(a), b.owner, at(b.ret), j.ended(b), at(min(a.until(j.o.Promise), b.until(j.o.Promise))-b.ret), leased(a, b.ret)),
-	})
+	}, a.op, a.end.op, b.op, b.end.op)
 }
 
 // ended says how a hold's end is known.
@@ -74,7 +74,7 @@ func (j *judgement) fences(key string, ops []grant) {
 	for _, g := range ops {
 		switch {
 		case g.typ == history.Fail && g.f == Update && g.saw:
-			j.result.Figures["updates_refused"]++
+			j.Figures["updates_refused"]++
 		case g.typ != history.OK || g.token == 0:
 		case g.f == Acquire:
 			granted = append(granted, g)
@@ -97,8 +97,8 @@ func (j *judgement) fences(key string, ops []grant) {
 }
 
 func (j *judgement) fence(key string, a, b grant, explain string) {
-	j.result.Figures["fence_regressions"]++
-	j.add(checker.Anomaly{Name: FenceRegression, Key: key, Time: b.ret, Ops: j.witness(a.op, b.op), Explain: explain})
+	j.Figures["fence_regressions"]++
+	j.Add(checker.Anomaly{Name: FenceRegression, Key: key, Time: b.ret, Explain: explain}, a.op, b.op)
 }
 
 // regressions visits each operation that was invoked after the return of one by
@@ -141,7 +141,7 @@ func (j *judgement) sameTokens(key string, granted []grant) {
 // its own and records the value that it replaced: of two that replaced the same
 // one, one overwrote the other unseen, whatever became of others.
 func (j *judgement) updates(key string, ops []grant, holds []hold) {
-	f := j.result.Figures
+	f := j.Figures
 	seen := map[string][]grant{} // by the value they replaced
 	for _, b := range ops {
 		if b.f != Update || b.typ != history.OK || !b.knows {
@@ -203,11 +203,11 @@ func (j *judgement) lost(key string, a, b grant, acquires []int) {
 	if a.before == nothing {
 		what = "both found nothing there"
 	}
-	j.add(checker.Anomaly{
-		Name: LostUpdate, Key: key, Time: max(a.ret, b.ret), Ops: j.witness(append(acquires, a.op, b.op)...),
+	j.Add(checker.Anomaly{
+		Name: LostUpdate, Key: key, Time: max(a.ret, b.ret),
 		Explain: fmt.Sprintf("%s wrote %s (from %s to %s) and %s wrote %s (from %s to %s) under the lock%s, and %s: one of the two updates is lost.",
 			a.owner, a.after, at(a.inv), at(a.ret), b.owner, b.after, at(b.inv), at(b.ret), within, what),
-	})
+	}, append(acquires, a.op, b.op)...)
 }
 
 // covering is the hold within whose lease the update lies from begin to end.

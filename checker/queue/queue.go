@@ -44,15 +44,7 @@ type Options struct {
 
 // New is the checker "queue-total".
 func New(o Options) checker.Checker {
-	if o.MaxAnomalies == 0 {
-		o.MaxAnomalies = 16
-	}
-	return checker.Func("queue-total", func(_ context.Context, h *history.History) checker.Result {
-		start := time.Now()
-		r := judge(h, o)
-		r.Duration = time.Since(start)
-		return r
-	})
+	return checker.Func("queue-total", func(_ context.Context, h *history.History) checker.Result { return judge(h, o) })
 }
 
 // Loss is an element that is missing: what a report shows of it. Where dequeues of
@@ -73,11 +65,10 @@ type Detail struct {
 }
 
 type judgement struct {
+	*checker.Findings
+
 	h      *history.History
-	o      Options
-	told   map[string]int
 	detail Detail
-	result checker.Result
 }
 
 // call is an operation.
@@ -109,16 +100,15 @@ type taking struct {
 }
 
 func judge(h *history.History, o Options) checker.Result {
-	j := &judgement{h: h, o: o, told: map[string]int{}}
-	j.result = checker.Result{Verdict: checker.Valid, Engine: "pairs", Ops: h.Len(), Figures: map[string]float64{}}
-	if h.Len() == 0 {
-		j.result.Verdict, j.result.Reason = checker.Unknown, "the history has no operations"
-		return j.result
+	found, ok := checker.Find(h, "pairs", o.MaxAnomalies, "enqueued", "dequeued", "lost", "duplicated", "reordered", "recovered")
+	if !ok {
+		return found.Done()
 	}
+	j := &judgement{Findings: found, h: h}
 	keys, err := j.read()
 	if err != nil {
-		j.result.Verdict, j.result.Reason = checker.Unknown, err.Error()
-		return j.result
+		j.Unknown(err.Error())
+		return j.Done()
 	}
 	for _, k := range keys {
 		j.takings(k)
@@ -127,16 +117,11 @@ func judge(h *history.History, o Options) checker.Result {
 		}
 		j.lost(k)
 	}
-	for _, name := range []string{"enqueued", "dequeued", "lost", "duplicated", "reordered", "recovered"} {
-		j.result.Figures[name] += 0
+	if n := j.Figures["enqueued"]; n > 0 {
+		j.Figures["lost_percent"] = 100 * j.Figures["lost"] / n
 	}
-	slices.SortStableFunc(j.result.Anomalies, func(a, b checker.Anomaly) int { return cmp.Compare(a.Time, b.Time) })
-	f := j.result.Figures
-	if f["enqueued"] > 0 {
-		f["lost_percent"] = 100 * f["lost"] / f["enqueued"]
-	}
-	j.result.Detail = j.detail
-	return j.result
+	j.Detail = j.detail
+	return j.Done()
 }
 
 func (j *judgement) read() ([]*object, error) {
@@ -157,7 +142,7 @@ func (j *judgement) read() ([]*object, error) {
 			k.of[e.value] = e
 			k.elems = append(k.elems, e)
 			if h.Type(i) == history.OK {
-				j.result.Figures["enqueued"]++
+				j.Figures["enqueued"]++
 			}
 		case f != Dequeue:
 			return nil, fmt.Errorf("a queue knows no operation %q", f)
@@ -168,7 +153,7 @@ func (j *judgement) read() ([]*object, error) {
 			k.empty = append(k.empty, c)
 		default:
 			k.taken = append(k.taken, taking{c, h.Out(i)})
-			j.result.Figures["dequeued"]++
+			j.Figures["dequeued"]++
 		}
 	}
 	return keys, nil
@@ -188,12 +173,12 @@ func (j *judgement) takings(k *object) {
 		case t.ret < e.in.inv:
 			j.add(k, Phantom, t.ret, fmt.Sprintf("%v was dequeued by %s, before it was enqueued, from %s on.", v, at(t.ret), at(e.in.inv)), e.in.op, t.op)
 		case e.out != nil:
-			j.result.Figures["duplicated"]++
+			j.Figures["duplicated"]++
 			j.add(k, Duplicated, t.ret, fmt.Sprintf("%v was dequeued twice, by %s and by %s.", v, at(e.out.ret), at(t.ret)), e.in.op, e.out.op, t.op)
 		default:
 			e.out = &t.call
 			if e.in.ret == history.Forever {
-				j.result.Figures["recovered"]++
+				j.Figures["recovered"]++
 			}
 		}
 	}
@@ -228,7 +213,7 @@ func (j *judgement) order(k *object) {
 		if b == nil || b.out.ret >= a.out.inv {
 			continue
 		}
-		j.result.Figures["reordered"]++
+		j.Figures["reordered"]++
 		j.add(k, Reordered, a.out.inv, fmt.Sprintf("%v was enqueued by %s, before %v, enqueued from %s on; yet %v was dequeued first, by %s, and %v only from %s on.",
 			j.h.Go(a.value), at(a.in.ret), j.h.Go(b.value), at(b.in.inv), j.h.Go(b.value), at(b.out.ret), j.h.Go(a.value), at(a.out.inv)),
 			a.in.op, b.in.op, a.out.op, b.out.op)
@@ -262,7 +247,7 @@ func (j *judgement) lost(k *object) {
 	if len(missing) <= takers {
 		return
 	}
-	j.result.Figures["lost"] += float64(len(missing) - takers)
+	j.Figures["lost"] += float64(len(missing) - takers)
 	for _, e := range missing[:min(len(missing), maxLosses-len(j.detail.Losses))] {
 		j.detail.Losses = append(j.detail.Losses, Loss{Key: k.name, Element: j.h.Go(e.value), Enqueued: e.in.ret, Missing: last.ret})
 	}
@@ -278,20 +263,7 @@ func (j *judgement) lost(k *object) {
 const most = 32
 
 func (j *judgement) add(k *object, name string, when time.Duration, explain string, ops ...int) {
-	j.result.Verdict = checker.Invalid
-	j.told[name]++
-	if j.told[name] > j.o.MaxAnomalies {
-		return
-	}
-	a := checker.Anomaly{Name: name, Key: k.name, Time: when, Explain: explain}
-	for _, i := range ops {
-		a.Ops = append(a.Ops, j.h.Index(i))
-	}
-	slices.Sort(a.Ops)
-	a.Ops = slices.Compact(a.Ops)
-	j.result.Anomalies = append(j.result.Anomalies, a)
+	j.Add(checker.Anomaly{Name: name, Key: k.name, Time: when, Explain: explain}, ops...)
 }
 
-func at(d time.Duration) string {
-	return fmt.Sprintf("%.3f ms", float64(d)/float64(time.Millisecond))
-}
+func at(d time.Duration) string { return checker.At(d) }

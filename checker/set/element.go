@@ -11,7 +11,7 @@ import (
 
 // element judges one element.
 func (j *judgement) element(key string, e *element) {
-	f := j.result.Figures
+	f := j.Figures
 	v := j.h.Go(e.value)
 	live := slices.DeleteFunc(slices.Clone(e.adds), func(a call) bool { return a.failed })
 	byTime := func(a, b call) int { return cmp.Compare(a.inv, b.inv) }
@@ -134,13 +134,13 @@ func (j *judgement) missing(key string, e *element, end time.Duration, witness [
 			seen = max(seen, p.ret)
 		}
 		if p.inv > first.ret {
-			j.result.Figures["stale"]++
+			j.Figures["stale"]++
 			j.add(key, Stale, first.ret, append([]int{first.op, p.op}, witness...), fmt.Sprintf("%v was added by %s; the answer from %s to %s is without it, though it is seen again from %s on.",
 				v, at(end), at(first.inv), at(first.ret), at(p.inv)))
 			return
 		}
 	}
-	j.result.Figures["lost"]++
+	j.Figures["lost"]++
 	if len(j.detail.Losses) < maxLosses {
 		j.detail.Losses = append(j.detail.Losses, Loss{Key: key, Element: v, Added: end, Seen: seen, Missing: first.ret})
 	}

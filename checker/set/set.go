@@ -10,10 +10,8 @@
 package set
 
 import (
-	"cmp"
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/faultline-dev/faultline/checker"
@@ -61,23 +59,14 @@ type Detail struct {
 
 // New is the checker "set-full".
 func New(o Options) checker.Checker {
-	if o.MaxAnomalies == 0 {
-		o.MaxAnomalies = 16
-	}
-	return checker.Func("set-full", func(_ context.Context, h *history.History) checker.Result {
-		start := time.Now()
-		r := judge(h, o)
-		r.Duration = time.Since(start)
-		return r
-	})
+	return checker.Func("set-full", func(_ context.Context, h *history.History) checker.Result { return judge(h, o) })
 }
 
 type judgement struct {
+	*checker.Findings
+
 	h      *history.History
-	o      Options
-	told   map[string]int
 	detail Detail
-	result checker.Result
 }
 
 // call is an operation on one element, or what it saw of it.
@@ -105,16 +94,15 @@ type key struct {
 }
 
 func judge(h *history.History, o Options) checker.Result {
-	j := &judgement{h: h, o: o, told: map[string]int{}}
-	j.result = checker.Result{Verdict: checker.Valid, Engine: "elements", Ops: h.Len(), Figures: map[string]float64{}}
-	if h.Len() == 0 {
-		j.result.Verdict, j.result.Reason = checker.Unknown, "the history has no operations"
-		return j.result
+	found, ok := checker.Find(h, "elements", o.MaxAnomalies, "added", "unsure", "recovered", "lost", "stale")
+	if !ok {
+		return found.Done()
 	}
+	j := &judgement{Findings: found, h: h}
 	keys, err := j.read()
 	if err != nil {
-		j.result.Verdict, j.result.Reason = checker.Unknown, err.Error()
-		return j.result
+		j.Unknown(err.Error())
+		return j.Done()
 	}
 	for _, k := range keys {
 		for _, i := range k.reads {
@@ -124,16 +112,11 @@ func judge(h *history.History, o Options) checker.Result {
 			j.element(k.name, e)
 		}
 	}
-	f := j.result.Figures
-	for _, name := range []string{"added", "unsure", "recovered", "lost", "stale"} {
-		f[name] += 0
-	}
-	if f["added"] > 0 {
+	if f := j.Figures; f["added"] > 0 {
 		f["lost_percent"] = 100 * f["lost"] / f["added"]
 	}
-	slices.SortStableFunc(j.result.Anomalies, func(a, b checker.Anomaly) int { return cmp.Compare(a.Time, b.Time) })
-	j.result.Detail = j.detail
-	return j.result
+	j.Detail = j.detail
+	return j.Done()
 }
 
 func (k *key) of(v history.Value) *element {
@@ -209,20 +192,7 @@ func (j *judgement) whole(k *key, i int) {
 }
 
 func (j *judgement) add(key, name string, when time.Duration, ops []int, explain string) {
-	j.result.Verdict = checker.Invalid
-	j.told[name]++
-	if j.told[name] > j.o.MaxAnomalies {
-		return
-	}
-	a := checker.Anomaly{Name: name, Key: key, Time: when, Explain: explain}
-	for _, i := range ops {
-		a.Ops = append(a.Ops, j.h.Index(i))
-	}
-	slices.Sort(a.Ops)
-	a.Ops = slices.Compact(a.Ops)
-	j.result.Anomalies = append(j.result.Anomalies, a)
+	j.Add(checker.Anomaly{Name: name, Key: key, Time: when, Explain: explain}, ops...)
 }
 
-func at(d time.Duration) string {
-	return fmt.Sprintf("%.3f ms", float64(d)/float64(time.Millisecond))
-}
+func at(d time.Duration) string { return checker.At(d) }
