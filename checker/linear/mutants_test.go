@@ -55,6 +55,14 @@ func mutants() []mutant {
 		{"operations of unknown fate go before they were invoked", "indeterminate.go", "if c.taken == len(c.items) || s.p.may[c.items[c.taken]].inv > minRet {\n\t\t\tcontinue\n\t\t}\n\t\tto, ok", "if c.taken == len(c.items) {\n\t\t\tcontinue\n\t\t}\n\t\tto, ok"},
 		{"those that another of them wants are never tried", "indeterminate.go", "some && !seen(u)", "some && false && !seen(u)"},
 		{"calls and returns at one time are in order", "view.go", "p.must[open[0]].ret < p.must[k].inv", "p.must[open[0]].ret <= p.must[k].inv"},
+		// Elements of sets, and claimed orders.
+		{"an element may be seen before it was added", "element.go", "e.ret(t) < e.inv(e.add)", "false && e.ret(t) < e.inv(e.add)"},
+		{"an element that was added may be missing", "element.go", "f >= 0 && e.inv(f) > e.ret(up)", "f >= 0 && false && e.inv(f) > e.ret(up)"},
+		{"a remove leaves what was there", "element.go", "if e.certain(e.rem) {", "if false {"},
+		{"an element may be seen after its remove", "element.go", "t >= 0 && e.inv(t) > e.ret(e.rem)", "t >= 0 && false && e.inv(t) > e.ret(e.rem)"},
+		{"an element may be missing before its remove", "element.go", "if e.inv(f) > e.ret(up) && e.ret(f) < e.inv(down) {", "if false {"},
+		{"an add may have been nothing", "element.go", "case e.certain(e.add):", "case false && e.certain(e.add):"},
+		{"a claimed order is believed", "claimed.go", "return replay(pr, claimed)", "return true"},
 		// The others.
 		{"holds may overlap", "objects.go", "if b.f < a.g && a.f < b.g {", "if false {"},
 		{"holds that meet at one time overlap", "objects.go", "if b.f < a.g && a.f < b.g {", "if b.f <= a.g && a.f <= b.g {"},

@@ -4,9 +4,35 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/faultline-dev/faultline/checker"
 	"github.com/faultline-dev/faultline/checker/checkertest"
 	"github.com/faultline-dev/faultline/checker/model"
+	"github.com/faultline-dev/faultline/checker/synth"
 )
+
+// TestClaimed: where values repeat, the order that versions claim decides, also
+// with operations of unknown fate; where it cannot be, nothing is decided by it.
+func TestClaimed(t *testing.T) {
+	t.Parallel()
+	for _, info := range []float64{0, 0.05} {
+		o := synth.Options{Model: "cas-register", Ops: 5000, Processes: 8, Keys: 2, Values: 3, Versions: true, Info: info, Seed: 1}
+		h, err := synth.History(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := Check(t.Context(), h, Options{Model: model.CASRegister()})
+		if r.Verdict != checker.Valid || info == 0 && r.Engine != Fast {
+			t.Errorf("with %v unknown fates: %v by %s", info, r.Verdict, r.Engine)
+		}
+		o.Anomaly, o.At = "stale-read", 0.5
+		if h, err = synth.History(o); err != nil {
+			t.Fatal(err)
+		}
+		if r = Check(t.Context(), h, Options{Model: model.CASRegister(), Engine: Fast}); r.Verdict == checker.Valid && info == 0 {
+			t.Errorf("with a stale read: %v by %s", r.Verdict, r.Engine)
+		}
+	}
+}
 
 // TestVersions: what the system claims of its order is held against real time
 // and against itself, and reported beside the verdict.
