@@ -116,6 +116,9 @@ func (e *Env) live(ctx context.Context, k cluster.Killer, node string, dead bool
 		return k.Kill(ctx, node)
 	}
 	if err := k.Start(ctx, node); err != nil {
+		if e.held.held(e.held.broken, node) {
+			return nil // it cannot start: whoever repairs its disk starts it
+		}
 		return err
 	}
 	// A new process knows nothing of the pause that another fault holds.
@@ -178,6 +181,13 @@ func (e *Env) Wanted(node string) cluster.State {
 	default:
 		return cluster.Running
 	}
+}
+
+// Fits says whether a state is what the faults that act now leave a node in. One
+// that is out of the membership may have ended of that, and one whose disk fails of
+// that.
+func (e *Env) Fits(node string, s cluster.State) bool {
+	return s == e.Wanted(node) || s == cluster.Dead && (e.HeldOut(node) || e.held.held(e.held.broken, node))
 }
 
 // State looks at a node's processes.

@@ -57,12 +57,6 @@ func (p *Processes) Gone(ctx context.Context) (bool, any, error) {
 	})
 }
 
-// Fits says whether a state is what the faults that act now leave a node in. One
-// that is out of the membership may have ended of that.
-func (e *Env) Fits(node string, s cluster.State) bool {
-	return s == e.Wanted(node) || s == cluster.Dead && e.HeldOut(node)
-}
-
 func (p *Processes) observe(ctx context.Context, fit func(string, cluster.State) bool) (bool, any, error) {
 	states := map[string]any{}
 	all := true

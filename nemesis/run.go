@@ -135,6 +135,9 @@ func (x *executor) failed(ctx context.Context, s *Step, err error) {
 	if heal != nil {
 		x.fail(fmt.Errorf("nemesis: %s could not be healed after a failed start: %w", s.ID, heal))
 	}
+	if errors.Is(err, errSkipped) && s.Done.Healed { // it broke nothing, so nothing is left
+		x.event(s, history.OK, "gone", map[string]any{"healed": true, "evidence": map[string]any{"skipped": err.Error()}}, nil)
+	}
 	if !errors.Is(err, errSkipped) && ctx.Err() == nil {
 		x.fail(fmt.Errorf("nemesis: %s could not be started: %w", s.ID, err))
 	}

@@ -60,6 +60,7 @@ func (r *request) fire(w *World) {
 	if w.links[w.clients()][c.to].cut > 0 {
 		return
 	}
+	w.requests++
 	w.trace.mix(traceRequest, uint64(w.now), uint64(c.to))
 	w.trace.bytes(c.body)
 	if n.state == cluster.Dead {

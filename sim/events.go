@@ -1,6 +1,9 @@
 package sim
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // action is what happens at an event's time.
 type action interface{ fire(w *World) }
@@ -74,13 +77,30 @@ func (w *World) at(t time.Duration, do action) {
 	w.events.push(event{max(t, w.now), w.seq, do})
 }
 
-// eventsMax bounds a run: a store whose messages beget ever more messages would
-// never let time pass. A run of 10 s has some ten thousand.
-const eventsMax = 3_000_000
+// What a run may take of frames between nodes: a store whose messages beget ever more
+// messages would never let time pass. A correct one sends some tens of frames for a
+// request, and a few a second for each pair of nodes.
+const (
+	framesFree    = 100_000
+	framesPair    = 500 // a simulated second
+	framesRequest = 60  // for each node
+)
 
-// runAway stops all nodes for good.
-func (w *World) runAway() {
-	w.violated(Violation{Name: "runaway", Nodes: []string{w.nodes[0].name}, Explain: "the nodes send ever more messages: the run was stopped after so many events that it would never have ended"})
+// framesMost is how many frames may have arrived by now.
+func (w *World) framesMost() uint64 {
+	n := uint64(len(w.nodes))
+	return framesFree + uint64(w.now/time.Second)*n*n*framesPair + w.requests*n*framesRequest //nolint:gosec // positive
+}
+
+// countFrame stops all nodes for good when too many have arrived.
+func (w *World) countFrame() {
+	w.frames++
+	if w.ran || w.frames%1024 != 0 || w.frames <= w.framesMost() {
+		return
+	}
+	w.ran = true
+	w.violated(Violation{Name: "runaway", Nodes: []string{w.nodes[0].name}, Explain: fmt.Sprintf(
+		"the nodes have sent %d frames for %d requests, and would send ever more: the run was stopped", w.frames, w.requests)})
 	for _, n := range w.nodes {
 		n.stop("stopped: the run goes on for ever")
 	}
@@ -90,9 +110,6 @@ func (w *World) runAway() {
 func (w *World) step() bool {
 	if len(w.events) == 0 {
 		return false
-	}
-	if w.count == eventsMax {
-		w.runAway()
 	}
 	e := w.events.pop()
 	w.now = max(w.now, e.at)

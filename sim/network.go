@@ -130,6 +130,7 @@ func (f *frame) fire(w *World) {
 		return
 	}
 	w.arrived(f.sent)
+	w.countFrame()
 	w.nodes[f.to].receive(f)
 }
 

@@ -54,7 +54,7 @@ func newNode(w *World, i int, name string) *node {
 // boot starts the process with what the disk holds.
 func (n *node) boot() error {
 	w := n.w
-	if w.count > eventsMax {
+	if w.ran {
 		return fmt.Errorf("sim: %s does not start any more: the run went on for ever", n.name)
 	}
 	n.epoch++

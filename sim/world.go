@@ -85,14 +85,18 @@ func (c *Config) defaults() {
 // World is a simulated cluster and the time in which it lives. It is for one
 // goroutine: that of its tasks, or of the one caller that drives it.
 type World struct {
-	cfg     Config
-	rng     *rand.Rand
-	now     time.Duration
-	seq     uint64
-	count   uint64 // of events that happened
-	events  queue
-	current *task
-	tasks   []*task
+	cfg    Config
+	rng    *rand.Rand
+	now    time.Duration
+	seq    uint64
+	count  uint64 // of events that happened
+	frames uint64 // that arrived at nodes
+	ran    bool   // away: too many did
+	// requests of clients that arrived
+	requests uint64
+	events   queue
+	current  *task
+	tasks    []*task
 
 	nodes   []*node
 	infos   []cluster.Node

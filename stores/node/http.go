@@ -43,7 +43,7 @@ func (n *node) handle(w http.ResponseWriter, r *http.Request) {
 	var q replica.Request
 	var timeout time.Duration
 	if err == nil {
-		q, timeout, err = protocol.Decode(r.URL.Path, body, n.cfg.Reads)
+		q, timeout, err = protocol.Decode(r.URL.Path, body, n.reads)
 	}
 	if err != nil {
 		answer(w)(protocol.Refuse(http.StatusBadRequest, err.Error(), true))

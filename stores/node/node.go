@@ -10,39 +10,62 @@ import (
 	"fmt"
 	"hash/fnv"
 	"log/slog"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/faultline-dev/faultline/stores/disk"
 	"github.com/faultline-dev/faultline/stores/peer"
+	"github.com/faultline-dev/faultline/stores/protocol"
 	"github.com/faultline-dev/faultline/stores/replica"
 	"github.com/faultline-dev/faultline/stores/wal"
 )
 
-// Config says where a node lives.
+// Config says who a node is. Name, Listen, PeerListen and Data are needed.
 type Config struct {
 	Name       string
 	Listen     string            // host:port for clients
 	PeerListen string            // host:port for other nodes
 	Peers      map[string]string // other nodes: name to the address to dial
-	Data       string            // the folder of the log
-	Tick       time.Duration     // between two ticks; default 10 ms
-	Reads      replica.Reads     // of requests that don't say
-	Log        *slog.Logger      // default: none
+	Data       string            // the folder of the log, made if need be
 
-	// New makes the replica from what the disk held; damage, if not nil, says that
-	// more was there once.
-	New func(records [][]byte, damage error) (replica.Replica, error)
+	Bug   string        // of the store's catalogue; "" is none
+	Tick  time.Duration // between two ticks; default 10 ms
+	Reads string        // linearizable (default), lease, local: of requests that don't say
+	Seed  uint64        // of the node's own chance; 0 draws one from name and clock
+
+	Log *slog.Logger `json:"-"` // default: none
 	// Started, if set, is called once with the addresses in use.
-	Started func(client, peers net.Addr)
+	Started func(client, peers net.Addr) `json:"-"`
 }
 
-// DrawSeed draws a seed for a node that was given none, from its name and the time.
-func DrawSeed(name string) uint64 {
-	h := fnv.New64a()
-	_, _ = fmt.Fprintln(h, name, time.Now().UnixNano()) // a hash returns no error
-	return h.Sum64()
+// Names are those of all nodes, this one included.
+func (c *Config) Names() []string { return append(slices.Collect(maps.Keys(c.Peers)), c.Name) }
+
+// Make makes the replica of a node, whose defaults are filled in, from what the disk
+// held; damage, if not nil, says that more was there once.
+type Make func(cfg Config, records [][]byte, damage error) (replica.Replica, error)
+
+// check fills in the defaults, and refuses what can't work.
+func (c *Config) check() error {
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Tick == 0 {
+		c.Tick = 10 * time.Millisecond
+	}
+	if c.Seed == 0 {
+		h := fnv.New64a()
+		_, _ = fmt.Fprintln(h, c.Name, time.Now().UnixNano()) // a hash returns no error
+		c.Seed = h.Sum64()
+	}
+	if _, self := c.Peers[c.Name]; self {
+		// Counted twice it would raise the majority beyond what a majority can give.
+		return fmt.Errorf("node %s: it is among its own peers", c.Name)
+	}
+	return nil
 }
 
 // Limits of a node.
@@ -61,6 +84,7 @@ type call struct {
 // node is the running state; only the loop touches replica, calls and nextID.
 type node struct {
 	cfg     Config
+	reads   replica.Reads
 	replica replica.Replica
 	start   time.Time
 	net     *peer.Transport
@@ -76,16 +100,13 @@ type node struct {
 // Serve runs a node until ctx ends, which is no error, or until it can't go on:
 // its disk fails, has lost what nobody else can give back (wal.ErrCorrupt), or an
 // address is taken.
-func Serve(ctx context.Context, cfg Config) error {
-	if cfg.Log == nil {
-		cfg.Log = slog.New(slog.DiscardHandler)
+func Serve(ctx context.Context, cfg Config, newReplica Make) error {
+	if err := cfg.check(); err != nil {
+		return err
 	}
-	if cfg.Tick == 0 {
-		cfg.Tick = 10 * time.Millisecond
-	}
-	if _, self := cfg.Peers[cfg.Name]; self {
-		// Counted twice it would raise the majority beyond what a majority can give.
-		return fmt.Errorf("node %s: it is among its own peers", cfg.Name)
+	reads, err := protocol.ParseReads(cfg.Reads, replica.Linearizable)
+	if err != nil {
+		return err
 	}
 	fsys, err := disk.Dir(cfg.Data)
 	if err != nil {
@@ -99,12 +120,12 @@ func Serve(ctx context.Context, cfg Config) error {
 	if err = log.Damage(); err != nil {
 		cfg.Log.Error("data was lost", "node", cfg.Name, "folder", cfg.Data, "error", err)
 	}
-	r, err := cfg.New(records, err)
+	r, err := newReplica(cfg, records, err)
 	if err != nil {
 		return fmt.Errorf("node %s: %w", cfg.Name, err)
 	}
 	n := &node{
-		cfg: cfg, replica: r, start: time.Now(), open: map[uint64]chan replica.Reply{},
+		cfg: cfg, reads: reads, replica: r, start: time.Now(), open: map[uint64]chan replica.Reply{},
 		frames: make(chan []byte, inboxLength), calls: make(chan call, inboxLength),
 		looks: make(chan chan replica.Status), saves: make(chan replica.Save, savesUnderWay),
 		durable: make(chan uint64, savesUnderWay),

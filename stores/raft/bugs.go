@@ -236,7 +236,7 @@ func requestBugs() []BugInfo {
 			Name: "duplicate-forward", bug: BugDuplicateForward,
 			Doc:      "A leader takes a forwarded request as often as the network delivers it.",
 			Rule:     "Raft §8: a command that reaches the leader again must not be executed a second time.",
-			Workload: "register", Nemesis: "duplicate,delay", Expects: []string{"stale-read", "nonlinearizable", "lost-write"},
+			Workload: "register", Nemesis: "duplicate,delay", Expects: []string{"stale-read", "nonlinearizable", "lost-write", "aborted-read"},
 		},
 		{
 			Name: "false-definite", bug: BugFalseDefinite,

@@ -48,7 +48,7 @@ func (c *Core) won() bool {
 // handlePreVote answers whether the node would vote for the sender, promising
 // nothing (diss. §9.6).
 func (c *Core) handlePreVote(m *Message) {
-	ok := m.Term > c.term && !c.protected() && c.upToDate(m) && c.lost == nil
+	ok := m.Term > c.term && !c.protected() && c.upToDate(m)
 	r := Message{Type: MsgPreVoteResp, To: m.From, Reject: !ok, Nonce: m.Nonce}
 	if ok {
 		r.Term = m.Term // the term asked about
@@ -69,7 +69,7 @@ func (c *Core) handleVote(m *Message) {
 	if c.cfg.Bug == BugDoubleVote {
 		free = true
 	}
-	if !free || !c.upToDate(m) || c.lost != nil {
+	if !free || !c.upToDate(m) {
 		c.send(Message{Type: MsgVoteResp, To: m.From, Reject: true, Nonce: m.Nonce})
 		return
 	}
@@ -84,6 +84,9 @@ func (c *Core) handleVote(m *Message) {
 // upToDate tells whether a candidate's log has all that the node's own has (Raft
 // §5.4.1).
 func (c *Core) upToDate(m *Message) bool {
+	if l := c.lost; l != nil && (m.LogTerm < l.term || m.LogTerm == l.term && m.Index < l.index) {
+		return false // it may lack what this node has lost
+	}
 	return c.log.newer(m.Index, m.LogTerm) || c.cfg.Bug == BugVoteAnyLog
 }
 

@@ -9,9 +9,9 @@ import (
 
 // missing is what a node does about synced records that its disk has lost: package
 // repair has the questions, whose numbers are terms here, and why they are enough.
-// After both the node takes entries from leaders again, but it gives no vote and
-// stands for no election until its log is as up-to-date as any that another had when
-// it promised the floor: until then the others count copies here that aren't there.
+// After both the node takes entries from leaders again, and votes as if its log were
+// as up-to-date as any that another had when it promised the floor: the others may
+// count copies here that aren't there. Until it is, the node stands for no election.
 type missing struct {
 	q      *repair.Asking
 	asking bool

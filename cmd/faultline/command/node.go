@@ -10,12 +10,13 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/faultline-dev/faultline/internal/exit"
+	"github.com/faultline-dev/faultline/stores/node"
 	paxosserver "github.com/faultline-dev/faultline/stores/paxos/server"
 	raftserver "github.com/faultline-dev/faultline/stores/raft/server"
 )
 
 func newNodeCmd(env *Env) *cobra.Command {
-	node := &cobra.Command{
+	cmd := &cobra.Command{
 		Use:     "node",
 		Short:   "Run a node of a bundled store (worlds start these by themselves)",
 		Example: "  faultline node raft --help",
@@ -24,27 +25,21 @@ func newNodeCmd(env *Env) *cobra.Command {
 	}
 	for _, s := range []storeNode{
 		{"raft", "Raft", "linearizable, lease or local", raftserver.Serve},
-		{"paxos", "Paxos", "linearizable or local", func(ctx context.Context, c raftserver.Config) error {
-			return paxosserver.Serve(ctx, paxosserver.Config{
-				Name: c.Name, Listen: c.Listen, PeerListen: c.PeerListen, Peers: c.Peers, Data: c.Data,
-				Bug: c.Bug, Tick: c.Tick, Reads: c.Reads, Log: c.Log,
-			})
-		}},
+		{"paxos", "Paxos", "linearizable or local", paxosserver.Serve},
 	} {
-		node.AddCommand(s.command(env))
+		cmd.AddCommand(s.command(env))
 	}
-	return node
+	return cmd
 }
 
-// storeNode is a bundled store whose nodes can be run. What flags say of a node is
-// the same for all: Raft's configuration has a place for each.
+// storeNode is a bundled store whose nodes can be run.
 type storeNode struct {
 	name, title, reads string
-	serve              func(context.Context, raftserver.Config) error
+	serve              func(context.Context, node.Config) error
 }
 
 func (s storeNode) command(env *Env) *cobra.Command {
-	var cfg raftserver.Config
+	var cfg node.Config
 	var peers []string
 	cmd := &cobra.Command{
 		Use:     s.name,

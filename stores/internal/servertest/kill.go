@@ -12,9 +12,11 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/faultline-dev/faultline/stores/node"
 )
 
-// childEnv holds the Addrs of a node that the test binary is to be.
+// childEnv holds the Config of a node that the test binary is to be.
 const childEnv = "FAULTLINE_STORES_TEST_NODE"
 
 // killsEnv is how many times Kill kills; default 15.
@@ -27,7 +29,7 @@ func Child(serve Serve) bool {
 	if conf == "" {
 		return false
 	}
-	var a Addrs
+	var a node.Config
 	err := json.Unmarshal([]byte(conf), &a)
 	if err == nil {
 		err = serve(context.Background(), a)
@@ -39,7 +41,7 @@ func Child(serve Serve) bool {
 // process makes a node a process of its own.
 func (n *Node) process(t *testing.T) *exec.Cmd {
 	t.Helper()
-	conf, err := json.Marshal(n.Addrs)
+	conf, err := json.Marshal(n.Config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,11 +50,14 @@ func (n *Node) process(t *testing.T) *exec.Cmd {
 	return cmd
 }
 
-// Kill kills nodes at random moments under load, by SIGKILL, and starts them
+// kill kills nodes at random moments under load, by SIGKILL, and starts them
 // again: every acknowledged write is there afterwards.
-func Kill(t *testing.T) {
+func kill(t *testing.T) {
 	t.Helper()
 	kills := 15
+	if testing.Short() {
+		kills = 5
+	}
 	if s := os.Getenv(killsEnv); s != "" {
 		kills, _ = strconv.Atoi(s)
 	}
@@ -85,7 +90,7 @@ func Kill(t *testing.T) {
 	}
 	rng := rand.New(rand.NewPCG(seed, 0))
 	for range kills {
-		time.Sleep(time.Duration(rng.IntN(300)) * time.Millisecond)
+		time.Sleep(time.Duration(rng.IntN(900)) * time.Millisecond) // an election takes up to 600
 		i := rng.IntN(len(nodes))
 		_ = procs[i].Process.Kill()
 		_ = procs[i].Wait()

@@ -16,21 +16,31 @@ import (
 	"testing"
 	"time"
 
+	"github.com/faultline-dev/faultline/stores/node"
 	"github.com/faultline-dev/faultline/stores/wal"
 )
 
-// Addrs is where a node lives.
-type Addrs struct {
-	Name, Listen, PeerListen, Data string
-	Peers                          map[string]string
-}
-
 // Serve runs a node until ctx ends.
-type Serve func(ctx context.Context, a Addrs) error
+type Serve func(ctx context.Context, cfg node.Config) error
+
+// Run runs all tests.
+func Run(t *testing.T, serve Serve) {
+	t.Helper()
+	t.Run("Protocol", func(t *testing.T) { protocol(t, serve) })
+	t.Run("Restart", func(t *testing.T) { restart(t, serve) })
+	t.Run("DamagedLog", func(t *testing.T) { damagedLog(t, serve) })
+	t.Run("Kill", kill)
+	t.Run("UnknownBug", func(t *testing.T) {
+		if serve(t.Context(), node.Config{Name: "n1", Data: t.TempDir(), Bug: "nonsense"}) == nil {
+			t.Error("a bug that doesn't exist is taken")
+		}
+	})
+}
 
 // Node is a node run inside the test.
 type Node struct {
-	Addrs
+	node.Config
+
 	serve  Serve
 	cancel context.CancelFunc
 	done   chan error
@@ -40,7 +50,7 @@ type Node struct {
 func (n *Node) Start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	n.cancel, n.done = cancel, make(chan error, 1)
-	go func() { n.done <- n.serve(ctx, n.Addrs) }()
+	go func() { n.done <- n.serve(ctx, n.Config) }()
 }
 
 // Stop stops the node, and waits until it has.
@@ -75,7 +85,7 @@ func layout(t *testing.T) []*Node {
 	peers := map[string]string{"n1": freeAddr(t), "n2": freeAddr(t), "n3": freeAddr(t)}
 	var nodes []*Node
 	for _, name := range []string{"n1", "n2", "n3"} {
-		n := &Node{Addrs: Addrs{
+		n := &Node{Config: node.Config{
 			Name: name, Listen: freeAddr(t), PeerListen: peers[name], Data: t.TempDir(), Peers: map[string]string{},
 		}}
 		for m, a := range peers {
@@ -140,8 +150,8 @@ func (n *Node) Eventually(t *testing.T, path string, body Body) Body {
 	return nil
 }
 
-// Protocol tries every operation of the client protocol.
-func Protocol(t *testing.T, serve Serve) {
+// protocol tries every operation of the client protocol.
+func protocol(t *testing.T, serve Serve) {
 	t.Helper()
 	nodes := Cluster(t, serve)
 	steps := []struct {
@@ -193,8 +203,8 @@ func Protocol(t *testing.T, serve Serve) {
 	}
 }
 
-// Restart stops all nodes and starts them again: nothing acknowledged is lost.
-func Restart(t *testing.T, serve Serve) {
+// restart stops all nodes and starts them again: nothing acknowledged is lost.
+func restart(t *testing.T, serve Serve) {
 	t.Helper()
 	nodes := Cluster(t, serve)
 	for i := range 50 {
@@ -218,10 +228,10 @@ func Restart(t *testing.T, serve Serve) {
 	}
 }
 
-// DamagedLog damages a synced record in the middle of a node's log. With other nodes
+// damagedLog damages a synced record in the middle of a node's log. With other nodes
 // it starts and fetches again what it lost; alone it refuses to start, and names the
 // file. Either way what was damaged is kept until all is there again.
-func DamagedLog(t *testing.T, serve Serve) {
+func damagedLog(t *testing.T, serve Serve) {
 	t.Helper()
 	nodes := Cluster(t, serve)
 	for i := range 20 {
@@ -231,7 +241,7 @@ func DamagedLog(t *testing.T, serve Serve) {
 	victim.Stop(t)
 	data := damage(t, victim.Data)
 
-	alone := victim.Addrs
+	alone := victim.Config
 	alone.Peers, alone.Data = nil, t.TempDir()
 	if err := os.CopyFS(alone.Data, os.DirFS(victim.Data)); err != nil {
 		t.Fatal(err)
