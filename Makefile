@@ -43,12 +43,31 @@ verify: ## formatting, modules and generated files leave the tree as it is
 	$(GO) mod tidy -diff
 	$(GO) vet ./...
 
-bugs: ## how soon the simulator finds each bug of the catalogues; fails if one is lost
-	$(GO) run ./internal/tools/bugscore
+bugs: ## how soon the simulator finds each bug of the catalogues; fails if one is lost; writes docs/bugs.md
+	$(GO) run ./internal/tools/bugscore -markdown docs/bugs.md
 
-sim: ## 500 seeds of each correct store, and every bug of the catalogues once
-	for s in raft paxos; do $(GO) run ./cmd/faultline run --on sim --system $$s --seeds 1..500 --quiet || exit 1; done
+.PHONY: bugs-local sim-outside kills
+bugs-local: ## which bugs real processes show within a minute each; fails if fewer than 8
+	$(GO) build -o bin/bugscore ./internal/tools/bugscore
+	bin/bugscore -local -markdown docs/bugs.md
+
+# the workloads that simulated runs are judged by, besides the register
+LOADS := lock cache set counter queue cache-aside@strategy=lease
+# $(call seeds,FROM..TO,WORKLOADS[@OPTION],FLAGS) runs these seeds of each correct store
+seeds = for s in raft paxos; do for w in $(2); do o=$${w\#*@}; [ $$o != $$w ] || o=model=inside; echo "$$s, $${w%@*}"; \
+	$(GO) run ./cmd/faultline run --on sim --system $$s --workload $${w%@*} --opt $$o --seeds $(1) $(3) || exit 1; done; done
+
+sim: ## 500 seeds of each correct store, 50 of each other workload, and every bug of the catalogues once
+	$(call seeds,1..500,register,--quiet)
+	$(call seeds,1..50,$(LOADS),--quiet)
 	$(GO) test -run 'TestBugs|TestSameSeed|TestShrink' ./cmd/faultline/command
+
+sim-outside: ## 300 seeds of each store with a fault outside the failure model: nothing but what that may cause
+	for s in raft paxos; do for w in register lock cache; do \
+		$(GO) run ./cmd/faultline run --on sim --system $$s --workload $$w --opt model=outside --seeds 1..100 --quiet || exit 1; done; done
+
+kills: ## 200 times kill -9 of a real node of each store under load: every acknowledged write is there afterwards
+	FAULTLINE_STORES_KILLS=200 $(GO) test -run TestServer/Kill -count=1 -v -timeout 30m ./stores/raft/server ./stores/paxos/server
 
 .PHONY: plans power-cuts
 PLANS ?= 100
@@ -75,8 +94,8 @@ known-results: build ## published results on real stores, found again, 5 runs ea
 controls: build ## sound configurations under every fault that they must bear: no anomaly in 5 runs each; goes on where it was interrupted
 	timeout $(PIECE) bin/faultline suite controls --resume --runs bin/controls
 
-soak-sim: ## 10,000 seeds of each correct store under every fault of the failure model
-	for s in raft paxos; do $(GO) run ./cmd/faultline run --on sim --system $$s --seeds 1..10000 --keep-going || exit 1; done
+soak-sim: ## 10,000 seeds of each correct store and workload under every fault of the failure model
+	$(call seeds,1..10000,register $(LOADS),--keep-going)
 
 soak: build ## the suite soak, four hours and a quarter; goes on where it was interrupted
 	timeout $(PIECE) bin/faultline suite soak --resume --runs bin/soak

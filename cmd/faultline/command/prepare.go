@@ -60,6 +60,8 @@ type planned struct {
 	// reuse asks for nodes that are kept from run to run of a series, kept are those.
 	reuse bool
 	kept  *keptNodes
+	// explained are the anomalies that a sweep takes no offence at.
+	explained []string
 	// traced, if set, is told the hash of a simulated run's trace.
 	traced func(hash uint64)
 }
@@ -79,6 +81,9 @@ func prepare(env *Env, a asked) (*planned, error) {
 	}
 	if a.on == onSim {
 		p.dropDrawn(&a)
+	}
+	if err := p.goOutside(&a); err != nil {
+		return nil, err
 	}
 	if err := p.size(a); err != nil {
 		return nil, err
@@ -262,6 +267,7 @@ func runOptions() []options.Option {
 		{Name: "reuse", Kind: options.Bool, Default: "false", Doc: "of --seeds with --on docker: keep the nodes from one run to the next, until one fails"},
 		{Name: "min-ok", Kind: options.Int, Default: "20", Min: "0", Doc: "successes that each kind of operation needs for a run to count"},
 		{Name: "min-share", Kind: options.Float, Default: "0.05", Min: "0", Max: "1", Doc: "their share of the attempts"},
+		modelOption(),
 	}
 }
 

@@ -31,10 +31,19 @@ type seedRun struct {
 	ops       int
 	simulated time.Duration
 	run       string // its folder, if it has one
+	outside   bool   // the failure model
+	may       []string
 }
 
 // failed tells whether the seed is worth a second look.
-func (s seedRun) failed() bool { return s.verdict == checker.Invalid }
+func (s seedRun) failed() bool { return s.verdict == checker.Invalid && !s.explained() }
+
+// explained tells whether a fault outside the failure model may cause all that was
+// seen: the anomalies listed for it, or no progress.
+func (s seedRun) explained() bool {
+	unlisted := func(name string) bool { return !slices.Contains(s.may, name) }
+	return s.outside && s.verdict != checker.Valid && !slices.ContainsFunc(s.names(), unlisted)
+}
 
 func (s seedRun) names() []string {
 	seen := map[string]bool{}
@@ -59,6 +68,7 @@ type sweep struct {
 	time     time.Duration // simulated
 	failures []seedRun
 	unknown  []seedRun
+	outside  map[string]int // anomalies that a fault outside the model explains
 	broken   error
 }
 
@@ -79,7 +89,7 @@ func runSeeds(ctx context.Context, env *Env, a asked) error {
 	if err != nil {
 		return err
 	}
-	s := &sweep{env: env, a: a, first: first, last: last, start: time.Now()}
+	s := &sweep{env: env, a: a, first: first, last: last, start: time.Now(), outside: map[string]int{}}
 	a.seed = formatSeed(first)
 	if _, err := prepare(env, a); err != nil {
 		return err // what is wrong with the first is wrong with all
@@ -146,6 +156,13 @@ func (s *sweep) take(r seedRun) {
 	case r.err != nil:
 		s.broken = errors.Join(s.broken, fmt.Errorf("seed %d: %w", r.seed, r.err))
 		s.stop.Store(true)
+	case r.explained():
+		if r.verdict == checker.Unknown {
+			s.outside["unknown"]++
+		}
+		for _, name := range r.names() {
+			s.outside[name]++
+		}
 	case r.problem != "" || r.verdict == checker.Unknown:
 		s.unknown = append(s.unknown, r)
 	}
@@ -164,6 +181,7 @@ func trySeed(ctx context.Context, env *Env, a asked, seed uint64) (r seedRun) {
 		r.err = err
 		return r
 	}
+	r.may, r.outside = p.explained, p.record.Options["model"] == modelOutside
 	tried, simulated, err := p.try(ctx)
 	r.err, r.simulated, r.problem = err, simulated, tried.Problem
 	if tried.History != nil {
@@ -243,6 +261,9 @@ func (s *sweep) report() error {
 	fmt.Fprintf(s.env.Stdout, "\n%10s %14s %12s %10s %10s %10s %12s\n", "seeds", "simulated", "operations", "failures", "unknown", "seeds/s", "sim-s/s")
 	fmt.Fprintf(s.env.Stdout, "%10d %14s %12d %10d %10d %10.1f %12.0f\n", s.runs, s.time.Round(time.Second), s.ops,
 		len(s.failures), len(s.unknown), float64(s.runs)/took.Seconds(), s.time.Seconds()/took.Seconds())
+	for _, name := range slices.Sorted(maps.Keys(s.outside)) {
+		fmt.Fprintf(s.env.Stdout, "explained by a fault outside the failure model: %s in %d runs\n", name, s.outside[name])
+	}
 	return nil
 }
 
@@ -253,13 +274,15 @@ func (s *sweep) printJSON(took time.Duration) error {
 		Run       string   `json:"run"`
 	}
 	out := struct {
-		Seeds      int           `json:"seeds"`
-		Failed     []failure     `json:"failed"`
-		Unknown    []uint64      `json:"unknown"`
-		Operations int           `json:"operations"`
-		Simulated  time.Duration `json:"simulated_ns"`
-		Duration   time.Duration `json:"duration_ns"`
-	}{s.runs, []failure{}, []uint64{}, s.ops, s.time, took}
+		Seeds   int       `json:"seeds"`
+		Failed  []failure `json:"failed"`
+		Unknown []uint64  `json:"unknown"`
+		// Explained counts anomalies that a fault outside the failure model may cause.
+		Explained  map[string]int `json:"explained,omitempty"`
+		Operations int            `json:"operations"`
+		Simulated  time.Duration  `json:"simulated_ns"`
+		Duration   time.Duration  `json:"duration_ns"`
+	}{s.runs, []failure{}, []uint64{}, s.outside, s.ops, s.time, took}
 	for _, r := range s.failures {
 		out.Failed = append(out.Failed, failure{r.seed, r.names(), filepath.ToSlash(r.run)})
 	}

@@ -31,7 +31,7 @@ func drawShape(a asked) (asked, error) {
 	interval := pick(rng, time.Second, 2*time.Second, 3*time.Second, 4*time.Second)
 	rate := pick(rng, 20.0, 40, 60, 60, 80)
 	faults := drawFaults(rng)
-	if strings.Contains(faults, "clock:drift") && !a.given("nemesis") && a.bug == "" && !givesOption(a, "clock.rate") {
+	if strings.Contains(faults, "clock:drift") && !a.given("nemesis") && a.bug == "" && !givesOption(a, "clock.rate") && !slices.Contains(a.opts, "model="+modelOutside) {
 		a.opts = append(slices.Clone(a.opts), "clock.rate=1.03") // more is outside the failure model
 	}
 	fill(a, "nodes", &a.nodes, nodes)

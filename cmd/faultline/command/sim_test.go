@@ -110,6 +110,22 @@ func TestSeedsOfCorrectStores(t *testing.T) {
 	}
 }
 
+// TestOutsideTheModel: faults that the failure model leaves out cause nothing but the
+// anomalies listed for them, and some of those.
+func TestOutsideTheModel(t *testing.T) {
+	env, out := quiet()
+	code := Main([]string{"run", "--on", "sim", "--opt", "model=outside", "--seeds", "1..40", "--json", "--runs", t.TempDir()}, env)
+	var got struct {
+		Explained map[string]int `json:"explained"`
+	}
+	if err := json.Unmarshal(out.Bytes(), &got); err != nil || code != 0 {
+		t.Fatalf("exit %d, %v:\n%s", code, err, out)
+	}
+	if got.Explained["stale-read"] == 0 || got.Explained["liveness"] == 0 {
+		t.Errorf("explained are only %v", got.Explained)
+	}
+}
+
 // TestSeedsFindABug is one of the catalogue: `make bugs` has them all.
 func TestSeedsFindABug(t *testing.T) {
 	env, out := quiet()
@@ -137,6 +153,13 @@ func TestSeedsFindABug(t *testing.T) {
 // processes, partition and kill, registers checked; the rate is drawn. Machines
 // are shared: cpu-ms/seed does not depend on who else runs.
 func BenchmarkSeed(b *testing.B) {
+	for _, system := range []string{"raft", "paxos"} {
+		b.Run(system, func(b *testing.B) { benchmarkSeed(b, system) })
+	}
+}
+
+func benchmarkSeed(b *testing.B, system string) {
+	b.Helper()
 	flags := map[string]string{"nodes": "", "concurrency": "", "nemesis": "", "keys": ""}
 	var ops int
 	var simulated time.Duration
@@ -147,7 +170,7 @@ func BenchmarkSeed(b *testing.B) {
 		seed++
 		env, _ := quiet()
 		p, err := prepare(&env, asked{
-			system: "raft", workload: "register", on: onSim, time: 10 * time.Second, checkTimeout: time.Minute, checkMemory: "1GiB",
+			system: system, workload: "register", on: onSim, time: 10 * time.Second, checkTimeout: time.Minute, checkMemory: "1GiB",
 			seed: formatSeed(seed), nodes: 5, concurrency: "10", keys: 10, nemesis: "partition,kill",
 			given: func(name string) bool { _, ok := flags[name]; return ok },
 		})

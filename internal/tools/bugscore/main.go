@@ -1,6 +1,8 @@
-// Command bugscore measures how soon the simulator finds each bug of the bundled
-// stores' catalogues, from several starting points, and fails if one is not found,
-// or not by an anomaly that it is expected to show. It is `make bugs`.
+// Command bugscore measures how soon each bug of the bundled stores' catalogues is
+// found, and fails if one is lost: not found, or not by an anomaly that it is
+// expected to show. In the simulator it looks from several starting points, which is
+// `make bugs`; with real processes it tries one run after the other for a minute,
+// which is `make bugs-local`.
 package main
 
 import (
@@ -20,6 +22,19 @@ import (
 	"github.com/faultline-dev/faultline/internal/exit"
 )
 
+const (
+	// slowAfter is the wall time, on two free cores, in which the simulator must find
+	// a bug; slowMost is how many may take longer.
+	slowAfter = 10 * time.Second
+	slowMost  = 3
+	// localTime is how long real processes are given for each bug, and localLeast how
+	// many of the bugs they must find.
+	localTime  = time.Minute
+	localLeast = 8
+	// localRate is in operations a second, so that a busy machine can follow.
+	localRate = "300"
+)
+
 // bug is an entry of `faultline list bugs --json`.
 type bug struct {
 	Name     string   `json:"name"`
@@ -30,18 +45,9 @@ type bug struct {
 	Rule     string   `json:"rule"`
 }
 
-// sweep is what `faultline run --seeds --json` prints.
-type sweep struct {
-	Seeds  int `json:"seeds"`
-	Failed []struct {
-		Seed      uint64   `json:"seed"`
-		Anomalies []string `json:"anomalies"`
-	} `json:"failed"`
-	Simulated time.Duration `json:"simulated_ns"`
-	Duration  time.Duration `json:"duration_ns"`
-}
+func (b bug) String() string { return b.System + "/" + b.Name }
 
-// score is how one bug was found from one starting point.
+// score is how one bug was found.
 type score struct {
 	found     bool
 	seeds     int
@@ -55,17 +61,20 @@ type options struct {
 	ranges int
 	most   int
 	only   string
-	json   string
-	doc    string
+	page   string
+	local  bool
 }
 
 func main() {
+	if len(os.Args) > 1 && os.Args[1] == "node" { // a local run starts its own executable
+		os.Exit(command.Main(os.Args[1:], command.Default())) //nolint:forbidigo // this is a main
+	}
 	var o options
 	flag.IntVar(&o.ranges, "ranges", 5, "starting points for each bug")
 	flag.IntVar(&o.most, "most", 1000, "seeds to try from each")
 	flag.StringVar(&o.only, "only", "", "only bugs whose system/name holds this")
-	flag.StringVar(&o.json, "json", "", "write the scores to this file too")
-	flag.StringVar(&o.doc, "markdown", "", "write the table of the documentation to this file")
+	flag.StringVar(&o.page, "markdown", "", "write what was found into this page of the documentation")
+	flag.BoolVar(&o.local, "local", false, "look with real processes on this machine")
 	flag.Parse()
 	if err := run(os.Stdout, o); err != nil {
 		fmt.Fprintln(os.Stderr, "bugscore:", err)
@@ -78,96 +87,98 @@ func run(w io.Writer, o options) error {
 	if err != nil {
 		return err
 	}
+	bugs = slices.DeleteFunc(bugs, func(b bug) bool { return !strings.Contains(b.String(), o.only) })
 	runs, err := os.MkdirTemp("", "bugscore-")
 	if err != nil {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(runs) }()
+	look, judge := simulated, judgeSimulated
+	if o.local {
+		look, judge = local, judgeLocal
+	}
 	fmt.Fprintf(w, "%-30s %6s %12s %10s  %s\n", "bug", "seeds", "simulated", "wall", "anomaly")
-	var lost []string
-	var rows []map[string]any
-	seeds := map[string]string{}
+	scores := map[string]score{}
 	for _, b := range bugs {
-		if !strings.Contains(b.System+"/"+b.Name, o.only) {
-			continue
-		}
-		s, err := median(b, o, runs)
+		s, err := look(b, o, runs)
 		if err != nil {
-			lost = append(lost, b.System+"/"+b.Name)
-			fmt.Fprintf(w, "%-30s cannot be looked for: %v\n", b.System+"/"+b.Name, err)
-			continue
+			return fmt.Errorf("%s cannot be looked for: %w", b, err)
 		}
-		if !s.found {
-			lost = append(lost, b.System+"/"+b.Name)
-			fmt.Fprintf(w, "%-30s %6s %12s %10s  not found in %d seeds; other anomalies: %v\n", b.System+"/"+b.Name, "-", "-", s.wall.Round(time.Millisecond), o.most, s.anomalies)
-			continue
-		}
-		fmt.Fprintf(w, "%-30s %6d %12s %10s  %s\n", b.System+"/"+b.Name, s.seeds, s.simulated.Round(time.Second), s.wall.Round(time.Millisecond), strings.Join(s.anomalies, ", "))
-		seeds[b.System+"/"+b.Name] = fmt.Sprintf("%d (%s)", s.seeds, strings.Join(s.anomalies, ", "))
-		rows = append(rows, map[string]any{
-			"system": b.System, "name": b.Name, "seeds": s.seeds, "simulated_ns": s.simulated, "wall_ns": s.wall, "anomalies": s.anomalies,
-		})
+		scores[b.String()] = s
+		fmt.Fprintln(w, s.line(b))
 	}
-	if o.json != "" {
-		text, err := json.MarshalIndent(rows, "", "  ")
-		if err == nil {
-			err = os.WriteFile(o.json, append(text, '\n'), 0o644) //nolint:gosec // for everyone to read
-		}
-		if err != nil {
+	if o.page != "" {
+		if err := writePage(o, scores); err != nil {
 			return err
 		}
 	}
-	if o.doc != "" {
-		if err := os.WriteFile(o.doc, []byte(markdown(bugs, seeds)), 0o644); err != nil { //nolint:gosec // for everyone to read
-			return err
+	return judge(w, o, bugs, scores)
+}
+
+// line is a row of the table.
+func (s score) line(b bug) string {
+	wall := s.wall.Round(time.Millisecond)
+	switch {
+	case !s.found && len(s.anomalies) > 0:
+		return fmt.Sprintf("%-30s %6s %12s %10s  not by what it is expected to show, but by %s", b, "-", "-", wall, strings.Join(s.anomalies, ", "))
+	case !s.found:
+		return fmt.Sprintf("%-30s %6s %12s %10s  not found", b, "-", "-", wall)
+	}
+	return fmt.Sprintf("%-30s %6d %12s %10s  %s", b, s.seeds, s.simulated.Round(time.Second), wall, strings.Join(s.anomalies, ", "))
+}
+
+// judgeSimulated wants every bug, and nearly all of them soon.
+func judgeSimulated(w io.Writer, _ options, bugs []bug, scores map[string]score) error {
+	var lost, slow []string
+	for _, b := range bugs {
+		switch s := scores[b.String()]; {
+		case !s.found:
+			lost = append(lost, b.String())
+		case s.wall > slowAfter:
+			slow = append(slow, b.String())
 		}
 	}
-	if len(lost) > 0 {
+	fmt.Fprintf(w, "\n%d of %d bugs found, %d within %v of wall time\n", len(bugs)-len(lost), len(bugs), len(bugs)-len(lost)-len(slow), slowAfter)
+	switch {
+	case len(lost) > 0:
 		return fmt.Errorf("%d bugs are lost: %s", len(lost), strings.Join(lost, ", "))
+	case len(slow) > slowMost:
+		return fmt.Errorf("%d bugs take more than %v, at most %d may: %s", len(slow), slowAfter, slowMost, strings.Join(slow, ", "))
 	}
 	return nil
 }
 
-// markdown is the table of the documentation.
-func markdown(bugs []bug, seeds map[string]string) string {
-	var b strings.Builder
-	b.WriteString("# The bug catalogue\n\n" +
-		"Each bug is a switch of a bundled store (`--bug NAME`) that breaks one rule of its protocol. The harness must\n" +
-		"find every one by what it is expected to show, or by a broken invariant; with none on it must find nothing.\n" +
-		"Seeds is how many simulated runs of 10 s it took, the median of several starting points, and what showed.\n" +
-		"This page is written by `go run ./internal/tools/bugscore -markdown docs/bugs.md`.\n")
-	system := ""
-	for _, x := range bugs {
-		if x.System != system {
-			system = x.System
-			fmt.Fprintf(&b, "\n## %s\n\n| bug | what is wrong | the rule it breaks | workload | seeds |\n|---|---|---|---|---|\n", system)
+// judgeLocal wants some of the bugs: a machine that shows all would be luck.
+func judgeLocal(w io.Writer, o options, bugs []bug, scores map[string]score) error {
+	found := 0
+	for _, s := range scores { // only counted: the order doesn't matter
+		if s.found {
+			found++
 		}
-		found := seeds[x.System+"/"+x.Name]
-		if found == "" {
-			found = "not found by the simulator"
-		}
-		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", x.Name, x.Doc, x.Rule, x.Workload, found)
 	}
-	return b.String()
+	fmt.Fprintf(w, "\n%d of %d bugs found by real processes within %v each\n", found, len(bugs), localTime)
+	if found < min(localLeast, len(bugs)) || o.only != "" && found < len(bugs) {
+		return fmt.Errorf("only %d bugs were found", found)
+	}
+	return nil
 }
 
-// faultline runs a command in this process.
-func faultline(args ...string) ([]byte, error) {
-	var stdout, stderr bytes.Buffer
+// faultline runs a command in this process, and returns what it prints.
+func faultline(args ...string) (stdout []byte, code int, err error) {
+	var out, errs bytes.Buffer
 	env := command.Default()
-	env.Stdout, env.Stderr, env.Terminal = &stdout, &stderr, false
-	var err error
-	code := command.Main(args, env)
+	env.Stdout, env.Stderr, env.Terminal = &out, &errs, false
+	code = command.Main(args, env)
 	if code == exit.Usage || code == exit.Broken {
-		err = fmt.Errorf("faultline %s: exit %d: %s", strings.Join(args, " "), code, strings.TrimSpace(stderr.String()))
+		err = fmt.Errorf("faultline %s: exit %d: %s", strings.Join(args, " "), code, strings.TrimSpace(errs.String()))
 	}
-	return stdout.Bytes(), err
+	return out.Bytes(), code, err
 }
 
-// catalogue lists the bugs whose workload exists.
+// catalogue lists all bugs.
 func catalogue() ([]bug, error) {
 	var bugs []bug
-	out, err := faultline("list", "bugs", "--json")
+	out, _, err := faultline("list", "bugs", "--json")
 	if err == nil {
 		err = json.Unmarshal(out, &bugs)
 	}
@@ -177,42 +188,86 @@ func catalogue() ([]bug, error) {
 	return bugs, err
 }
 
-// median is the median score over the starting points; it counts as found only if
+// simulated is the median score over the starting points; it counts as found only if
 // it is found from every one.
-func median(b bug, o options, runs string) (score, error) {
+func simulated(b bug, o options, runs string) (score, error) {
 	var all []score
 	for i := range o.ranges {
-		s, err := find(b, uint64(1+i*100_000), o.most, runs) //nolint:gosec // small
-		if err != nil {
+		s, err := sweep(b, uint64(1+i*100_000), o.most, runs) //nolint:gosec // small
+		if err != nil || !s.found {
 			return s, err
 		}
 		all = append(all, s)
-		if !s.found {
-			return s, nil
-		}
 	}
-	slices.SortFunc(all, func(a, b score) int { return a.seeds - b.seeds })
-	return all[len(all)/2], nil
+	wall := func(a, b score) int { return int(a.wall - b.wall) }
+	middle := slices.SortedFunc(slices.Values(all), wall)[len(all)/2].wall
+	s := slices.SortedFunc(slices.Values(all), func(a, b score) int { return a.seeds - b.seeds })[len(all)/2]
+	s.wall = middle
+	return s, nil
 }
 
-func find(b bug, from uint64, most int, runs string) (score, error) {
+// sweep looks from one starting point.
+func sweep(b bug, from uint64, most int, runs string) (score, error) {
 	last := from + uint64(most) - 1 //nolint:gosec // positive
-	out, err := faultline("run", "--system", b.System, "--bug", b.Name, "--on", "sim", "--json", "--quiet", "--runs", runs,
+	out, _, err := faultline("run", "--system", b.System, "--bug", b.Name, "--on", "sim", "--json", "--quiet", "--runs", runs,
 		"--seeds", strconv.FormatUint(from, 10)+".."+strconv.FormatUint(last, 10))
 	if err != nil {
 		return score{}, err
 	}
-	var s sweep
-	if err := json.Unmarshal(out, &s); err != nil {
+	var got struct {
+		Failed []struct {
+			Seed      uint64   `json:"seed"`
+			Anomalies []string `json:"anomalies"`
+		} `json:"failed"`
+		Simulated time.Duration `json:"simulated_ns"`
+		Duration  time.Duration `json:"duration_ns"`
+	}
+	if err := json.Unmarshal(out, &got); err != nil {
 		return score{}, err
 	}
-	if len(s.Failed) == 0 {
-		return score{wall: s.Duration}, nil
+	s := score{simulated: got.Simulated, wall: got.Duration}
+	if len(got.Failed) > 0 {
+		f := got.Failed[0]
+		s.found, s.seeds, s.anomalies = fits(b, f.Anomalies), int(f.Seed-from)+1, f.Anomalies //nolint:gosec // small
 	}
-	f := s.Failed[0]
-	return score{
-		found: fits(b, f.Anomalies), seeds: int(f.Seed-from) + 1, simulated: s.Simulated, wall: s.Duration, anomalies: f.Anomalies, //nolint:gosec // small
-	}, nil
+	return s, nil
+}
+
+// local runs real processes, one run after the other, until the bug shows or its time
+// is over.
+func local(b bug, _ options, runs string) (s score, err error) {
+	start := time.Now()
+	for s.wall < localTime {
+		s.seeds++
+		var got struct {
+			Anomalies []struct {
+				Name string `json:"name"`
+			} `json:"anomalies"`
+		}
+		out, code, err := faultline("run", "--system", b.System, "--bug", b.Name, "--on", "local", "--json", "--quiet", "--runs", runs,
+			"--interval", "2s", "--rate", localRate, "--seed", strconv.Itoa(s.seeds))
+		if code == exit.Usage && strings.Contains(err.Error(), "is not possible here") {
+			return s, nil // its faults need another world
+		}
+		if err == nil {
+			err = json.Unmarshal(out, &got)
+		}
+		if err != nil {
+			return s, err
+		}
+		s.wall = time.Since(start)
+		if code != exit.Anomalies {
+			continue
+		}
+		for _, a := range got.Anomalies {
+			if !slices.Contains(s.anomalies, a.Name) {
+				s.anomalies = append(s.anomalies, a.Name)
+			}
+		}
+		s.found = fits(b, s.anomalies) && s.wall <= localTime
+		return s, nil
+	}
+	return s, nil
 }
 
 // fits tells whether the anomalies have one that the bug is expected to show, or a
