@@ -7,6 +7,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -68,15 +70,22 @@ func (n *Node) Stop(t *testing.T) {
 	}
 }
 
+// freeAddr is an address that nobody listens on. Its port is none of those that
+// connections are given, so that none takes it while its node is dead.
 func freeAddr(t *testing.T) string {
 	t.Helper()
+	const first, ports = 10000, 22000
+	rng := rand.New(rand.NewPCG(uint64(os.Getpid()), uint64(time.Now().UnixNano())))
 	var lc net.ListenConfig
-	l, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 100 {
+		addr := fmt.Sprintf("127.0.0.1:%d", first+rng.IntN(ports))
+		if l, err := lc.Listen(t.Context(), "tcp", addr); err == nil {
+			_ = l.Close()
+			return addr
+		}
 	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
+	t.Fatal("no free port")
+	return ""
 }
 
 // layout finds places for three nodes.
