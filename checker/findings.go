@@ -69,7 +69,11 @@ func (f *Findings) Done() Result {
 	return f.Result
 }
 
-// At is a moment or a length of time in words.
+// At is a moment or a length of time in words: in seconds, or milliseconds if it is
+// less than one.
 func At(d time.Duration) string {
+	if d >= time.Second {
+		return fmt.Sprintf("%.3f s", d.Seconds())
+	}
 	return fmt.Sprintf("%.3f ms", float64(d)/float64(time.Millisecond))
 }

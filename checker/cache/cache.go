@@ -132,6 +132,3 @@ func largestOffset(e map[string]any) (most time.Duration, ok bool) {
 func (j *judgement) add(key, name string, when time.Duration, ops []int, explain string) {
 	j.Add(checker.Anomaly{Name: name, Key: key, Time: when, Explain: explain}, ops...)
 }
-
-// at is a moment in words.
-func at(d time.Duration) string { return checker.At(d) }

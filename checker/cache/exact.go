@@ -110,9 +110,9 @@ func (j *judgement) words(ops []int) string {
 	slices.Sort(ops)
 	var list []string
 	for _, i := range slices.Compact(ops) {
-		text := fmt.Sprintf("%s (from %s", model.Describe(j.h, i), at(j.h.Invoke(i)))
+		text := fmt.Sprintf("%s (from %s", model.Describe(j.h, i), checker.At(j.h.Invoke(i)))
 		if j.h.Type(i) == history.OK {
-			text += " to " + at(j.h.Done(i)) + ")"
+			text += " to " + checker.At(j.h.Done(i)) + ")"
 		} else {
 			text += ", fate unknown)"
 		}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/faultline-dev/faultline/checker"
 	"github.com/faultline-dev/faultline/history"
 )
 
@@ -134,36 +135,36 @@ func (k *object) hit(g call, x *indexes) {
 	v := j.h.Go(g.value)
 	i, ok := k.byValue[g.value]
 	if !ok {
-		j.add(k.name, PhantomRead, g.ret, []int{g.op}, fmt.Sprintf("the get from %s to %s found %v, which nobody ever set.", at(g.inv), at(g.ret), v))
+		j.add(k.name, PhantomRead, g.ret, []int{g.op}, fmt.Sprintf("the get from %s to %s found %v, which nobody ever set.", checker.At(g.inv), checker.At(g.ret), v))
 		return
 	}
 	s := k.sets[i]
 	switch {
 	case s.failed:
-		j.add(k.name, AbortedRead, g.ret, []int{s.op, g.op}, fmt.Sprintf("the get from %s to %s found %v, whose set failed for certain.", at(g.inv), at(g.ret), v))
+		j.add(k.name, AbortedRead, g.ret, []int{s.op, g.op}, fmt.Sprintf("the get from %s to %s found %v, whose set failed for certain.", checker.At(g.inv), checker.At(g.ret), v))
 		return
 	case g.ret < s.inv:
-		j.add(k.name, FutureRead, g.ret, []int{s.op, g.op}, fmt.Sprintf("the get found %v by %s, before it was set, from %s on.", v, at(g.ret), at(s.inv)))
+		j.add(k.name, FutureRead, g.ret, []int{s.op, g.op}, fmt.Sprintf("the get found %v by %s, before it was set, from %s on.", v, checker.At(g.ret), checker.At(s.inv)))
 		return
 	case g.inv > s.latest:
 		j.Figures["expired_reads"]++
 		j.add(k.name, ExpiredRead, g.inv, k.with(s, g.op), fmt.Sprintf("%v was set by %s with %s to live, so that it was gone after %s at the latest%s; the get from %s on still found it, %s later.",
-			v, at(s.end), at(s.ttl), at(s.latest), j.tolerance(), at(g.inv), at(g.inv-s.latest)))
+			v, checker.At(s.end), checker.At(s.ttl), checker.At(s.latest), j.tolerance(), checker.At(g.inv), checker.At(g.inv-s.latest)))
 		return
 	}
 	if d, ok := x.deletes.within(s.end, g.inv); ok {
 		j.add(k.name, Resurrected, g.inv, k.with(s, d.op, g.op), fmt.Sprintf("%v was set by %s and deleted from %s to %s; the get from %s on found it again.",
-			v, at(s.end), at(d.inv), at(d.ret), at(g.inv)))
+			v, checker.At(s.end), checker.At(d.inv), checker.At(d.ret), checker.At(g.inv)))
 		return
 	}
 	if n, ok := x.misses.within(s.end, g.inv); ok {
 		j.add(k.name, Resurrected, g.inv, k.with(s, n.op, g.op), fmt.Sprintf("%v was set by %s; the get from %s to %s found nothing, and the one from %s on found it again.",
-			v, at(s.end), at(n.inv), at(n.ret), at(g.inv)))
+			v, checker.At(s.end), checker.At(n.inv), checker.At(n.ret), checker.At(g.inv)))
 		return
 	}
 	if o, ok := x.sets.within(s.end, g.inv); ok {
 		j.add(k.name, StaleRead, g.inv, k.with(s, o.op, g.op), fmt.Sprintf("%v was set by %s and replaced by %v, set from %s to %s; the get from %s on still found %v.",
-			v, at(s.end), j.h.Go(o.value), at(o.inv), at(o.ret), at(g.inv), v))
+			v, checker.At(s.end), j.h.Go(o.value), checker.At(o.inv), checker.At(o.ret), checker.At(g.inv), v))
 	}
 }
 
@@ -181,7 +182,7 @@ func (j *judgement) tolerance() string {
 	if j.o.Tolerance == 0 {
 		return ""
 	}
-	return fmt.Sprintf(" (with a tolerance of %s)", at(j.o.Tolerance))
+	return fmt.Sprintf(" (with a tolerance of %s)", checker.At(j.o.Tolerance))
 }
 
 // miss judges a get that found nothing. Of the sets that had taken effect before
@@ -207,11 +208,11 @@ func (k *object) miss(g call, x *indexes) {
 	}
 	lives := "without a time to live"
 	if s.ttl > 0 {
-		lives = fmt.Sprintf("with %s to live, that is until %s at least%s", at(s.ttl), at(s.earliest), k.j.tolerance())
+		lives = fmt.Sprintf("with %s to live, that is until %s at least%s", checker.At(s.ttl), checker.At(s.earliest), k.j.tolerance())
 	}
 	k.j.Figures["early_evictions"]++
 	k.j.add(k.name, EarlyEviction, g.ret, k.with(s, g.op), fmt.Sprintf("%v was set by %s %s; the get from %s to %s found nothing, and nobody had deleted it.",
-		k.j.h.Go(s.value), at(s.end), lives, at(g.inv), at(g.ret)))
+		k.j.h.Go(s.value), checker.At(s.end), lives, checker.At(g.inv), checker.At(g.ret)))
 }
 
 // indexes find what lies between two moments.

@@ -164,13 +164,13 @@ func (j *judgement) shown(k *object) {
 		b := k.of[v]
 		switch w, failed := k.failed[v]; {
 		case failed:
-			j.add(k, AbortedRead, i, fmt.Sprintf("the %s returned %v by %s, whose write had failed for certain.", h.F(i), h.Go(v), at(h.Return(i))), i, w)
+			j.add(k, AbortedRead, i, fmt.Sprintf("the %s returned %v by %s, whose write had failed for certain.", h.F(i), h.Go(v), checker.At(h.Return(i))), i, w)
 			continue
 		case v != history.Nil && b == nil:
-			j.add(k, PhantomRead, i, fmt.Sprintf("the %s returned %v by %s, which nobody wrote.", h.F(i), h.Go(v), at(h.Return(i))), i)
+			j.add(k, PhantomRead, i, fmt.Sprintf("the %s returned %v by %s, which nobody wrote.", h.F(i), h.Go(v), checker.At(h.Return(i))), i)
 			continue
 		case b != nil && h.Return(i) < h.Invoke(b.write):
-			j.add(k, FutureRead, i, fmt.Sprintf("the %s returned %v by %s, before its write was invoked, at %s.", h.F(i), h.Go(v), at(h.Return(i)), at(h.Invoke(b.write))), i, b.write)
+			j.add(k, FutureRead, i, fmt.Sprintf("the %s returned %v by %s, before its write was invoked, at %s.", h.F(i), h.Go(v), checker.At(h.Return(i)), checker.At(h.Invoke(b.write))), i, b.write)
 			continue
 		}
 		kept = append(kept, i)
@@ -258,10 +258,10 @@ func (j *judgement) explain(i int, shown moment, x *block, name string) string {
 	h := j.h
 	before := "nothing was there in the beginning"
 	if shown.op >= 0 {
-		before = fmt.Sprintf("%v was in the store by %s", h.Go(h.Out(i)), at(shown.at))
+		before = fmt.Sprintf("%v was in the store by %s", h.Go(h.Out(i)), checker.At(shown.at))
 	}
 	text := fmt.Sprintf("%s, before %v was written or found there, from %s on; %v was there by %s; yet the %s from %s to %s still returned %v.",
-		before, h.Go(x.value), at(x.current.at), h.Go(x.value), at(x.shown.at), h.F(i), at(h.Invoke(i)), at(h.Return(i)), text(h.Go(h.Out(i))))
+		before, h.Go(x.value), checker.At(x.current.at), h.Go(x.value), checker.At(x.shown.at), h.F(i), checker.At(h.Invoke(i)), checker.At(h.Return(i)), text(h.Go(h.Out(i))))
 	if name == Diverged {
 		text += " All writes were over by then: the cache stays so for ever."
 	}
@@ -292,8 +292,4 @@ func (j *judgement) add(k *object, name string, look int, explain string, ops ..
 	slices.Sort(a.Ops)
 	a.Ops = slices.Compact(a.Ops)
 	j.result.Anomalies = append(j.result.Anomalies, a)
-}
-
-func at(d time.Duration) string {
-	return fmt.Sprintf("%.3f ms", float64(d)/float64(time.Millisecond))
 }

@@ -161,7 +161,7 @@ func (k *object) anomaly(l look) (a checker.Anomaly, ops []int) {
 		side, bound = "less", l.low
 	}
 	a.Explain = fmt.Sprintf("the read from %s to %s returned %d, %s than the %d that the adds before it allow (between %d and %d).",
-		at(l.inv), at(l.ret), l.n, side, bound, l.low, l.high)
+		checker.At(l.inv), checker.At(l.ret), l.n, side, bound, l.low, l.high)
 	for _, c := range k.changes {
 		certain := c.ret < l.inv
 		counts := certain && (c.n > 0) == (l.n < l.low) || c.inv <= l.ret && (c.n > 0) != (l.n < l.low)
@@ -171,5 +171,3 @@ func (k *object) anomaly(l look) (a checker.Anomaly, ops []int) {
 	}
 	return a, ops
 }
-
-func at(d time.Duration) string { return checker.At(d) }

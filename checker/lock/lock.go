@@ -26,6 +26,7 @@ package lock
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
@@ -183,5 +184,16 @@ func (j *judgement) finish() checker.Result {
 
 func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
-// at is a moment in words.
-func at(d time.Duration) string { return checker.At(d) }
+// who is the process of an operation, where it was, and the name under which it
+// held the lock.
+func (j *judgement) who(g grant) string {
+	who := fmt.Sprintf("process %d", j.h.Process(g.op))
+	name := ""
+	if g.owner != who {
+		name = fmt.Sprintf(" (as %s)", g.owner)
+	}
+	if node := j.h.Nodes()[j.h.NodeID(g.op)]; node != "" {
+		who += " at " + node
+	}
+	return who + name
+}

@@ -47,13 +47,13 @@ func (j *judgement) overlap(key string, a, b hold) {
 	j.Add(checker.Anomaly{
 		Name: DoubleHold, Key: key, Time: b.ret,
 		Explain: fmt.Sprintf("%s held the lock from %s, when its acquire returned, %s; yet %s was granted it too by %s and held it %s: both held it for %s%s.",
-			a.owner, at(a.ret), j.ended(a), b.owner, at(b.ret), j.ended(b), at(min(a.until(j.o.Promise), b.until(j.o.Promise))-b.ret), leased(a, b.ret)),
+			j.who(a.grant), checker.At(a.ret), j.ended(a), j.who(b.grant), checker.At(b.ret), j.ended(b), checker.At(min(a.until(j.o.Promise), b.until(j.o.Promise))-b.ret), leased(a, b.ret)),
 	}, a.op, a.end.op, b.op, b.end.op)
 }
 
 // ended says how a hold's end is known.
 func (j *judgement) ended(x hold) string {
-	return fmt.Sprintf("until %s, %s", at(x.end.at), x.end.why)
+	return fmt.Sprintf("until %s, %s", checker.At(x.end.at), x.end.why)
 }
 
 // leased says how the earlier hold stood to its lease at a moment.
@@ -62,9 +62,9 @@ func leased(a hold, when time.Duration) string {
 	case a.bound == history.Forever:
 		return ""
 	case when < a.bound:
-		return fmt.Sprintf(", %s before the first one's lease of %s can have run out", at(a.bound-when), at(a.lease))
+		return fmt.Sprintf(", %s before the first one's lease of %s can have run out", checker.At(a.bound-when), checker.At(a.lease))
 	}
-	return fmt.Sprintf("; the first one's lease of %s had run out by its own clock, %s before", at(a.lease), at(when-a.bound))
+	return fmt.Sprintf("; the first one's lease of %s had run out by its own clock, %s before", checker.At(a.lease), checker.At(when-a.bound))
 }
 
 // fences: a later grant has a greater token, no two holders have one token, and
@@ -85,14 +85,14 @@ func (j *judgement) fences(key string, ops []grant) {
 	j.sameTokens(key, granted)
 	j.regressions(granted, func(a, b grant) {
 		j.fence(key, a, b, fmt.Sprintf("%s was granted the lock with fencing token %d by %s; %s, which asked after that, at %s, was granted it with token %d, which is not greater.",
-			a.owner, a.token, at(a.ret), b.owner, at(b.inv), b.token))
+			j.who(a), a.token, checker.At(a.ret), j.who(b), checker.At(b.inv), b.token))
 	})
 	if j.o.Promise != FencedData {
 		return
 	}
 	j.regressions(used, func(a, b grant) {
 		j.fence(key, a, b, fmt.Sprintf("%s updated the guarded data with fencing token %d by %s; %s updated it after that, from %s, with the older token %d: the fence was not checked.",
-			a.owner, a.token, at(a.ret), b.owner, at(b.inv), b.token))
+			j.who(a), a.token, checker.At(a.ret), j.who(b), checker.At(b.inv), b.token))
 	})
 }
 
@@ -132,7 +132,7 @@ func (j *judgement) sameTokens(key string, granted []grant) {
 		}
 		if a.owner != b.owner {
 			j.fence(key, a, b, fmt.Sprintf("%s (granted by %s) and %s (granted by %s) both hold fencing token %d: nothing can tell the newer from the older.",
-				a.owner, at(a.ret), b.owner, at(b.ret), b.token))
+				j.who(a), checker.At(a.ret), j.who(b), checker.At(b.ret), b.token))
 		}
 	}
 }
@@ -206,7 +206,7 @@ func (j *judgement) lost(key string, a, b grant, acquires []int) {
 	j.Add(checker.Anomaly{
 		Name: LostUpdate, Key: key, Time: max(a.ret, b.ret),
 		Explain: fmt.Sprintf("%s wrote %s (from %s to %s) and %s wrote %s (from %s to %s) under the lock%s, and %s: one of the two updates is lost.",
-			a.owner, a.after, at(a.inv), at(a.ret), b.owner, b.after, at(b.inv), at(b.ret), within, what),
+			j.who(a), a.after, checker.At(a.inv), checker.At(a.ret), j.who(b), b.after, checker.At(b.inv), checker.At(b.ret), within, what),
 	}, append(acquires, a.op, b.op)...)
 }
 

@@ -167,14 +167,14 @@ func (j *judgement) takings(k *object) {
 		e := k.of[t.value]
 		switch {
 		case e == nil:
-			j.add(k, Phantom, t.ret, fmt.Sprintf("%v was dequeued by %s, which nobody enqueued.", v, at(t.ret)), t.op)
+			j.add(k, Phantom, t.ret, fmt.Sprintf("%v was dequeued by %s, which nobody enqueued.", v, checker.At(t.ret)), t.op)
 		case e.in.failed:
-			j.add(k, Phantom, t.ret, fmt.Sprintf("%v was dequeued by %s, whose enqueue failed for certain.", v, at(t.ret)), e.in.op, t.op)
+			j.add(k, Phantom, t.ret, fmt.Sprintf("%v was dequeued by %s, whose enqueue failed for certain.", v, checker.At(t.ret)), e.in.op, t.op)
 		case t.ret < e.in.inv:
-			j.add(k, Phantom, t.ret, fmt.Sprintf("%v was dequeued by %s, before it was enqueued, from %s on.", v, at(t.ret), at(e.in.inv)), e.in.op, t.op)
+			j.add(k, Phantom, t.ret, fmt.Sprintf("%v was dequeued by %s, before it was enqueued, from %s on.", v, checker.At(t.ret), checker.At(e.in.inv)), e.in.op, t.op)
 		case e.out != nil:
 			j.Figures["duplicated"]++
-			j.add(k, Duplicated, t.ret, fmt.Sprintf("%v was dequeued twice, by %s and by %s.", v, at(e.out.ret), at(t.ret)), e.in.op, e.out.op, t.op)
+			j.add(k, Duplicated, t.ret, fmt.Sprintf("%v was dequeued twice, by %s and by %s.", v, checker.At(e.out.ret), checker.At(t.ret)), e.in.op, e.out.op, t.op)
 		default:
 			e.out = &t.call
 			if e.in.ret == history.Forever {
@@ -215,7 +215,7 @@ func (j *judgement) order(k *object) {
 		}
 		j.Figures["reordered"]++
 		j.add(k, Reordered, a.out.inv, fmt.Sprintf("%v was enqueued by %s, before %v, enqueued from %s on; yet %v was dequeued first, by %s, and %v only from %s on.",
-			j.h.Go(a.value), at(a.in.ret), j.h.Go(b.value), at(b.in.inv), j.h.Go(b.value), at(b.out.ret), j.h.Go(a.value), at(a.out.inv)),
+			j.h.Go(a.value), checker.At(a.in.ret), j.h.Go(b.value), checker.At(b.in.inv), j.h.Go(b.value), checker.At(b.out.ret), j.h.Go(a.value), checker.At(a.out.inv)),
 			a.in.op, b.in.op, a.out.op, b.out.op)
 	}
 }
@@ -256,7 +256,7 @@ func (j *judgement) lost(k *object) {
 		ops = append(ops, e.in.op)
 	}
 	j.add(k, Lost, last.ret, fmt.Sprintf("the dequeue from %s to %s found the queue empty, but %d elements that were enqueued before (the first is %v, by %s) were never dequeued, and only %d dequeues of unknown fate can have taken one each.",
-		at(last.inv), at(last.ret), len(missing), j.h.Go(missing[0].value), at(missing[0].in.ret), takers), ops...)
+		checker.At(last.inv), checker.At(last.ret), len(missing), j.h.Go(missing[0].value), checker.At(missing[0].in.ret), takers), ops...)
 }
 
 // most bounds the operations that an anomaly lists.
@@ -265,5 +265,3 @@ const most = 32
 func (j *judgement) add(k *object, name string, when time.Duration, explain string, ops ...int) {
 	j.Add(checker.Anomaly{Name: name, Key: k.name, Time: when, Explain: explain}, ops...)
 }
-
-func at(d time.Duration) string { return checker.At(d) }

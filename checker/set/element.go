@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/faultline-dev/faultline/checker"
 	"github.com/faultline-dev/faultline/history"
 )
 
@@ -24,7 +25,7 @@ func (j *judgement) element(key string, e *element) {
 			if len(e.adds) > 0 {
 				ops, why = append(ops, e.adds[0].op), "its add failed for certain"
 			}
-			j.add(key, Phantom, p.ret, ops, fmt.Sprintf("%v is seen by %s, but %s.", v, at(p.ret), why))
+			j.add(key, Phantom, p.ret, ops, fmt.Sprintf("%v is seen by %s, but %s.", v, checker.At(p.ret), why))
 		}
 		return
 	}
@@ -52,7 +53,7 @@ func (j *judgement) element(key string, e *element) {
 	end := shown.ret
 	for _, p := range e.present {
 		if p.ret < first.inv {
-			j.add(key, Phantom, p.ret, []int{first.op, p.op}, fmt.Sprintf("%v is seen by %s, before it was added, from %s on.", v, at(p.ret), at(first.inv)))
+			j.add(key, Phantom, p.ret, []int{first.op, p.op}, fmt.Sprintf("%v is seen by %s, before it was added, from %s on.", v, checker.At(p.ret), checker.At(first.inv)))
 			return
 		}
 		if p.ret < end {
@@ -71,7 +72,7 @@ func (j *judgement) removed(key string, e *element, end time.Duration, witness [
 		for _, p := range e.present {
 			if r.inv > end && r.ret < p.inv {
 				j.add(key, Resurrected, p.ret, append([]int{r.op, p.op}, witness...), fmt.Sprintf("%v was added by %s and removed from %s to %s, but is seen again by %s.",
-					j.h.Go(e.value), at(end), at(r.inv), at(r.ret), at(p.ret)))
+					j.h.Go(e.value), checker.At(end), checker.At(r.inv), checker.At(r.ret), checker.At(p.ret)))
 				return
 			}
 		}
@@ -87,7 +88,7 @@ func (j *judgement) removed(key string, e *element, end time.Duration, witness [
 	for _, p := range e.present {
 		if p.inv > by {
 			j.add(key, Resurrected, p.ret, append([]int{gone.op, p.op}, witness...), fmt.Sprintf("%v was added by %s, and removed at the latest when the answer from %s to %s was without it, but is seen again by %s.",
-				j.h.Go(e.value), at(end), at(gone.inv), at(gone.ret), at(p.ret)))
+				j.h.Go(e.value), checker.At(end), checker.At(gone.inv), checker.At(gone.ret), checker.At(p.ret)))
 			return
 		}
 	}
@@ -136,7 +137,7 @@ func (j *judgement) missing(key string, e *element, end time.Duration, witness [
 		if p.inv > first.ret {
 			j.Figures["stale"]++
 			j.add(key, Stale, first.ret, append([]int{first.op, p.op}, witness...), fmt.Sprintf("%v was added by %s; the answer from %s to %s is without it, though it is seen again from %s on.",
-				v, at(end), at(first.inv), at(first.ret), at(p.inv)))
+				v, checker.At(end), checker.At(first.inv), checker.At(first.ret), checker.At(p.inv)))
 			return
 		}
 	}
@@ -146,8 +147,8 @@ func (j *judgement) missing(key string, e *element, end time.Duration, witness [
 	}
 	before := "it was never seen"
 	if seen > 0 {
-		before = "it was last seen by " + at(seen)
+		before = "it was last seen by " + checker.At(seen)
 	}
 	j.add(key, Lost, first.ret, append([]int{first.op}, witness...), fmt.Sprintf("%v was added by %s; the answer from %s to %s is without it, and none until %s has it: %s.",
-		v, at(end), at(first.inv), at(first.ret), at(last.ret), before))
+		v, checker.At(end), checker.At(first.inv), checker.At(first.ret), checker.At(last.ret), before))
 }

@@ -177,7 +177,7 @@ func (j *judgement) whole(k *key, i int) {
 		}
 		v := history.Int(n)
 		if seen[v] {
-			j.add(k.name, Duplicated, c.ret, []int{i}, fmt.Sprintf("the read from %s to %s shows %d twice.", at(c.inv), at(c.ret), n))
+			j.add(k.name, Duplicated, c.ret, []int{i}, fmt.Sprintf("the read from %s to %s shows %d twice.", checker.At(c.inv), checker.At(c.ret), n))
 			continue
 		}
 		seen[v] = true
@@ -194,5 +194,3 @@ func (j *judgement) whole(k *key, i int) {
 func (j *judgement) add(key, name string, when time.Duration, ops []int, explain string) {
 	j.Add(checker.Anomaly{Name: name, Key: key, Time: when, Explain: explain}, ops...)
 }
-
-func at(d time.Duration) string { return checker.At(d) }
