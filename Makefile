@@ -51,11 +51,12 @@ bugs-local: ## which bugs real processes show within a minute each; fails if few
 	$(GO) build -o bin/bugscore ./internal/tools/bugscore
 	bin/bugscore -local -markdown docs/bugs.md
 
-# the workloads that simulated runs are judged by, besides the register
-LOADS := lock cache set counter queue cache-aside@strategy=lease
-# $(call seeds,FROM..TO,WORKLOADS[@OPTION],FLAGS) runs these seeds of each correct store
-seeds = for s in raft paxos; do for w in $(2); do o=$${w\#*@}; [ $$o != $$w ] || o=model=inside; echo "$$s, $${w%@*}"; \
-	$(GO) run ./cmd/faultline run --on sim --system $$s --workload $${w%@*} --opt $$o --seeds $(1) $(3) || exit 1; done; done
+# the workloads that simulated runs are judged by, besides the register; not cache-aside,
+# of which no strategy is right where a write cannot reach the cache
+LOADS := lock cache set counter queue
+# $(call seeds,FROM..TO,WORKLOADS,FLAGS) runs these seeds of each correct store
+seeds = for s in raft paxos; do for w in $(2); do echo "$$s, $$w"; \
+	$(GO) run ./cmd/faultline run --on sim --system $$s --workload $$w --seeds $(1) $(3) || exit 1; done; done
 
 sim: ## 500 seeds of each correct store, 50 of each other workload, and every bug of the catalogues once
 	$(call seeds,1..500,register,--quiet)
