@@ -62,6 +62,9 @@ type System struct {
 	Framed bool
 	// Pod says how a node runs in containers.
 	Pod func(cluster.Launch) (cluster.Pod, error)
+	// Composed says that a node runs programs of several systems, so that no one image
+	// can take their place.
+	Composed bool
 	// Nodes bounds how many nodes the options allow: least and most.
 	Nodes func(options.Values) (least, most int)
 	// Check refuses combinations of options; nil for none.

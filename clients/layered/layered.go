@@ -44,8 +44,8 @@ func (l Layers) System() clients.System {
 		Doc:     fmt.Sprintf("%s as a cache before %s, for the workload cache-aside", l.Cache.Name, l.Store.Name),
 		Options: slices.Concat(l.CacheOptions, l.StoreOptions),
 		Ports:   slices.Concat(l.Cache.Ports, l.Store.Ports),
-		Pod:     l.pod,
-		Nodes:   l.nodes,
+		Pod:     l.pod, Composed: true,
+		Nodes: l.nodes,
 		Check: func(o options.Values) error {
 			return errors.Join(check(l.Cache, of(l.Cache, o)), check(l.Store, of(l.Store, o)))
 		},

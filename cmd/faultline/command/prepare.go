@@ -133,6 +133,8 @@ func (p *planned) choose(a *asked) error {
 		return exit.Usagef("--image needs --on docker")
 	case a.image != "" && p.system.Process != nil:
 		return exit.Usagef("--image: %s is part of faultline and runs from faultline's own image", p.system.Name)
+	case a.image != "" && p.system.Composed:
+		return exit.Usagef("--image: %s runs programs of several images; leave it out", p.system.Name)
 	case a.version != "" && len(p.system.Versions) == 0:
 		return exit.Usagef("%s has no versions to choose from", p.system.Name)
 	}
