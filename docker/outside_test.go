@@ -102,11 +102,21 @@ func (e eyes) within(limit time.Duration, what func() bool) bool {
 	return false
 }
 
-// counter is one of the kernel's counters of the network of n1, like Tcp RetransSegs.
+// counter is one of the kernel's counters of the network, like Tcp RetransSegs, of all
+// nodes together.
 func (e eyes) counter(proto, name string) int {
 	e.Helper()
+	sum := 0
+	for _, n := range e.c.Nodes() {
+		sum += e.counterOf(n.Name, proto, name)
+	}
+	return sum
+}
+
+func (e eyes) counterOf(node, proto, name string) int {
+	e.Helper()
 	for _, file := range []string{"snmp", "netstat"} {
-		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/net/%s", e.pid("n1"), file))
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/net/%s", e.pid(node), file))
 		if err != nil {
 			e.Skipf("the nodes' processes are not on this machine: %v", err)
 		}
@@ -125,10 +135,14 @@ func (e eyes) counter(proto, name string) int {
 	return 0
 }
 
-// rises says whether a counter of n1's goes up by at least so much.
+// rises says whether a counter goes up by at least so much, while values cross the
+// network that take many packets each.
 func (e eyes) rises(proto, name string, by int) bool {
 	from := e.counter(proto, name)
-	return e.until(func() bool { return e.counter(proto, name) >= from+by })
+	return e.until(func() bool {
+		e.put(64 << 10)
+		return e.counter(proto, name) >= from+by
+	})
 }
 
 // put is how long it takes to write a value of so many bytes by n1, which has to send
