@@ -48,8 +48,9 @@ func Raft(bug string) (System, error) {
 //   - Election safety: at most one leader a term.
 //   - Log matching: entries of one index and term are the same, and follow the same
 //     entry. By induction two logs that share an entry agree on all before it.
-//   - Leader completeness: a new leader's log has every entry that any node knows
-//     to be committed.
+//   - Leader completeness: a new leader's log has every entry that is known to have
+//     been committed in an earlier term; a candidate that is paused may learn late
+//     that it has won, when leaders of later terms have committed more.
 //   - State-machine safety: no two nodes take different entries at one index as
 //     committed.
 //
@@ -58,11 +59,18 @@ type raftInvariants struct {
 	leaders   map[uint64]string // by term
 	logs      map[string]*shadow
 	known     map[place]identity
-	committed []place // by index from 1; the zero place is unknown
+	committed []commit // by index from 1; the zero place is unknown
 }
 
 // place names an entry.
 type place struct{ index, term uint64 }
+
+// commit is an entry, and the term in which it was committed: that of the leader who
+// did it, which learns of it first.
+type commit struct {
+	place
+	in uint64
+}
 
 // identity is what must be the same wherever the entry is.
 type identity struct {
@@ -82,7 +90,7 @@ type shadow struct {
 func newRaftInvariants() *raftInvariants {
 	return &raftInvariants{
 		leaders: map[uint64]string{}, logs: map[string]*shadow{}, known: map[place]identity{},
-		committed: []place{{}},
+		committed: []commit{{}},
 	}
 }
 
@@ -161,7 +169,7 @@ func (v *raftInvariants) commits(name string, c *raft.Core, s *shadow) *Violatio
 	from := s.commit + 1
 	s.commit = to
 	for uint64(len(v.committed)) <= to {
-		v.committed = append(v.committed, place{})
+		v.committed = append(v.committed, commit{})
 	}
 	for i := from; i <= to; i++ {
 		e, ok := c.Entry(i)
@@ -169,10 +177,10 @@ func (v *raftInvariants) commits(name string, c *raft.Core, s *shadow) *Violatio
 			continue // in a snapshot: its last entry stands for all before
 		}
 		p := place{i, e.Term}
-		switch v.committed[i] {
+		switch v.committed[i].place {
 		case p:
 		case place{}:
-			v.committed[i] = p
+			v.committed[i] = commit{p, c.Term()}
 		default:
 			return &Violation{Name: "state-machine-safety", Nodes: []string{name}, Explain: fmt.Sprintf(
 				"%s takes the entry of term %d at index %d as committed, where another node has committed the entry of term %d (Raft figure 3)",
@@ -197,15 +205,15 @@ func (v *raftInvariants) leads(name string, c *raft.Core, s *shadow) *Violation 
 	v.leaders[term] = name
 	for i := len(v.committed) - 1; i > 0; i-- {
 		p := v.committed[i]
-		if p == (place{}) || p.term >= term {
-			continue
+		if p.place == (place{}) || p.in >= term {
+			continue // unknown, or committed by a later leader than this
 		}
 		if e, ok := c.Entry(p.index); ok && e.Term == p.term {
 			return nil // and with it everything before, by log matching
 		} else if ok || p.index > c.LastIndex() {
 			return &Violation{Name: "leader-completeness", Nodes: []string{name}, Explain: fmt.Sprintf(
-				"%s became leader of term %d without the entry of term %d at index %d, which was committed before (Raft figure 3)",
-				name, term, p.term, p.index)}
+				"%s became leader of term %d without the entry of term %d at index %d, which was committed in term %d (Raft figure 3)",
+				name, term, p.term, p.index, p.in)}
 		}
 		return nil // compacted: it was applied
 	}
