@@ -187,6 +187,11 @@ func (c *Core) voters() []string { return c.config[len(c.config)-1].voters }
 
 func (c *Core) isVoter() bool { return slices.Contains(c.voters(), c.cfg.ID) }
 
+// campaigns tells whether the node starts elections: as a voter, or when its removal
+// is not known to be committed, since its log may be the only one with which the rest
+// can commit it (diss. §4.2.2).
+func (c *Core) campaigns() bool { return c.isVoter() || !c.settled() }
+
 func (c *Core) peer(id string) *peer {
 	for _, p := range c.peers {
 		if p.id == id {
@@ -230,7 +235,7 @@ func (c *Core) Tick(now time.Duration) {
 	}
 	if c.lost != nil {
 		c.askRepair()
-	} else if c.elapsed >= c.timeout && c.isVoter() {
+	} else if c.elapsed >= c.timeout && c.campaigns() {
 		c.campaign(!c.cfg.NoPreVote, false)
 	}
 }

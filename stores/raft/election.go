@@ -34,9 +34,13 @@ func (c *Core) campaign(pre, force bool) {
 	c.sendDurable(Message{Type: MsgVoteResp, To: c.cfg.ID})
 }
 
-// won counts the votes; the node's own is among them when it is asked.
+// won counts the votes; the node's own is among them, if it is a voter, when it is
+// asked.
 func (c *Core) won() bool {
-	n := 1
+	n := 0
+	if c.isVoter() {
+		n++
+	}
 	for _, p := range c.peers {
 		if p.vote > 0 {
 			n++

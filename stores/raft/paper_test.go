@@ -333,6 +333,46 @@ func TestMembership(t *testing.T) {
 	}
 }
 
+// Diss. §4.2.2: a node that a change takes out of the membership still starts
+// elections until it knows that to be committed, without a vote of its own.
+func TestNodeOnItsWayOutCampaigns(t *testing.T) {
+	c := newNode(t)
+	elect(t, c)
+	settle(c, MsgAppend)
+	c.Step(Message{Type: MsgAppendResp, From: "n2", To: "n1", Term: 1, Index: 1})
+	index, _, err := c.ProposeVoters([]string{"n2", "n3"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.becomeFollower(c.term, "")
+	asks := func() bool {
+		for range 2 * c.cfg.ElectionTicks {
+			c.Tick(0)
+			if len(settle(c, MsgVote)) > 0 {
+				return true
+			}
+		}
+		return false
+	}
+	if !asks() {
+		t.Fatal("it leaves those behind who lack its log")
+	}
+	answer := func(from string) {
+		c.Step(Message{Type: MsgVoteResp, From: from, To: "n1", Term: c.Term(), Nonce: c.nonce})
+	}
+	if answer("n2"); c.Role() == Leader {
+		t.Error("one of two votes is no majority")
+	}
+	if answer("n3"); c.Role() != Leader {
+		t.Error("both have voted for it")
+	}
+	c.becomeFollower(c.term, "")
+	c.commitTo(index)
+	if asks() {
+		t.Error("it asks for votes when it is out")
+	}
+}
+
 // Diss. §3.10: the target is told to start when it has the whole log.
 func TestTransfer(t *testing.T) {
 	c := newNode(t)
