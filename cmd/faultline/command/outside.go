@@ -37,15 +37,17 @@ type outsider struct {
 	// may are the anomalies that it may cause, by workload. What is not listed it must
 	// not cause even so.
 	may map[string][]string
+	// leased are those that it may cause in any workload whose reads go by a lease.
+	leased []string
 }
 
 // outsiders are all of them; docs/failure-model.md has the same in words.
 func outsiders() []outsider {
 	clocks := map[string][]string{
-		"register": {"stale-read", "nonlinearizable"}, // of lease reads
-		"lock":     {"double-hold", "lost-update-under-lock"},
-		"cache":    {"expired-read", "early-eviction"},
+		"lock":  {"double-hold", "lost-update-under-lock"},
+		"cache": {"expired-read", "early-eviction"},
 	}
+	stale := []string{"stale-read", "nonlinearizable", "resurrected"} // the last of caches
 	// A leader whose lease seems to last, for as long as it may be cut off.
 	slow := []string{"clock.on=leader", "clock.way=back", "clock.for=8s"}
 	disks := map[string][]string{}
@@ -53,9 +55,9 @@ func outsiders() []outsider {
 		disks[w] = []string{"liveness"}
 	}
 	return []outsider{
-		{faults: "clock:jump,partition:leader", opts: slow, lease: "reads=lease", may: clocks},
-		{faults: "clock:strobe,partition:leader", opts: slow, lease: "reads=lease", may: clocks},
-		{faults: "clock:drift,partition:leader", opts: append(slow, "clock.rate=5"), lease: "reads=lease", may: clocks},
+		{faults: "clock:jump,partition:leader", opts: slow, lease: "reads=lease", may: clocks, leased: stale},
+		{faults: "clock:strobe,partition:leader", opts: slow, lease: "reads=lease", may: clocks, leased: stale},
+		{faults: "clock:drift,partition:leader", opts: append(slow, "clock.rate=5"), lease: "reads=lease", may: clocks, leased: stale},
 		{faults: "disk:bitflip,kill:all", opts: []string{"disk.on=majority"}, may: disks},
 	}
 }
@@ -78,11 +80,11 @@ func (p *planned) goOutside(a *asked) error {
 	if a.given("nemesis") || a.plan != "" {
 		// Asked for: it may be any of them.
 		for _, o := range all {
-			p.explained = append(p.explained, o.may[p.workload.Name]...)
+			p.explained = append(p.explained, slices.Concat(o.may[p.workload.Name], o.leased)...)
 		}
 		return nil
 	}
-	p.explained = drawn.may[p.workload.Name]
+	p.explained = slices.Clone(drawn.may[p.workload.Name])
 	a.nemesis = drawn.faults
 	a.opts = slices.Clone(a.opts)
 	for _, o := range drawn.opts {
@@ -93,6 +95,10 @@ func (p *planned) goOutside(a *asked) error {
 	lease := func(o options.Option) bool { return o.Name == "reads" && slices.Contains(o.Values, "lease") }
 	if drawn.lease != "" && given["reads"] == "" && slices.ContainsFunc(p.system.Options, lease) {
 		a.opts = append(a.opts, drawn.lease)
+		given["reads"] = "lease"
+	}
+	if given["reads"] == "lease" {
+		p.explained = append(p.explained, drawn.leased...)
 	}
 	return nil
 }
