@@ -111,7 +111,7 @@ bench: build ## benchmarks, and every promise on speed and memory beside what wa
 budget: build ## 50 checks of histories that explode: time, memory of all processes together, and how far they got
 	FAULTLINE_LONG=1 FAULTLINE_BIN=$(CURDIR)/bin/faultline $(GO) test -run 'TestIntegrationBudget$$' -v -count=1 -timeout 30m ./cmd/faultline
 
-exhaustive: ## every engine against brute force on all small histories, the ladder against its definitions: most of an hour
+exhaustive: ## every engine against brute force on all small histories, the ladder against its definitions: some minutes
 	$(GO) test -run 'TestExhaustive|TestAgreeWithBrute|TestPlanted' -v -count=1 -timeout 3h ./checker/linear
 	$(GO) test -run 'TestAgainstDefinition|TestMutations' -v -count=1 -timeout 1h ./checker ./checker/ladder
 
