@@ -154,17 +154,24 @@ func (c *Cluster) prepare(ctx context.Context) (err error) {
 		return noEngine(err)
 	}
 	c.arch = v.Arch
-	swept, err := Sweep(ctx, c.engine)
-	if err != nil {
-		c.cfg.Progress("what dead runs left could not be removed: " + err.Error())
-	} else if len(swept) > 0 {
-		c.cfg.Progress(fmt.Sprintf("removed %d things that dead runs left in the engine", len(swept)))
+	if !c.cfg.Bare { // which only looks
+		c.sweepDead(ctx)
 	}
 	if c.self, err = c.ensureImages(ctx, specs); err != nil {
 		return err
 	}
 	c.specs = specs
 	return nil
+}
+
+// sweepDead removes what runs left that are dead.
+func (c *Cluster) sweepDead(ctx context.Context) {
+	swept, err := Sweep(ctx, c.engine)
+	if err != nil {
+		c.cfg.Progress("what dead runs left could not be removed: " + err.Error())
+	} else if len(swept) > 0 {
+		c.cfg.Progress(fmt.Sprintf("removed %d things that dead runs left in the engine", len(swept)))
+	}
 }
 
 // RunID is the value of the label faultline on everything of this cluster.

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/faultline-dev/faultline/docker"
 	"github.com/faultline-dev/faultline/history"
 	"github.com/faultline-dev/faultline/nemesis"
 	"github.com/faultline-dev/faultline/reports"
@@ -125,9 +126,6 @@ func TestIntegrationKilledAtAnyMoment(t *testing.T) {
 			}
 			t.Logf("%d: %s killed after %v, clean %v later", i, name, after, time.Since(start).Round(100*time.Millisecond))
 			if left != "" {
-				if o := faultline(t, bin, dir, "doctor").want(t, 0); !strings.Contains(o.out, "doctor --clean") {
-					t.Errorf("doctor does not say what is left:\n%s", o.out)
-				}
 				faultline(t, bin, dir, "doctor", "--clean").want(t, 0)
 				if left := labelled(t, cmd.Process.Pid); left != "" {
 					t.Errorf("%s killed after %v; left in the engine:\n%s%s", name, after, left, out.String())
@@ -138,6 +136,38 @@ func TestIntegrationKilledAtAnyMoment(t *testing.T) {
 				t.Errorf("a mount is left: %v", err)
 			}
 		}
+	}
+}
+
+// What a dead run left in the engine is listed by doctor, which leaves it there, and
+// removed by doctor --clean.
+func TestIntegrationDoctorCleans(t *testing.T) {
+	bin, dir := binary(t), t.TempDir()
+	needEngine(t)
+	dead := exec.CommandContext(t.Context(), bin, "version")
+	if err := dead.Run(); err != nil {
+		t.Fatal(err)
+	}
+	name, pid := "faultline-doctor-"+strconv.Itoa(dead.Process.Pid), strconv.Itoa(dead.Process.Pid)
+	args := []string{"network", "create"}
+	for _, l := range []string{
+		docker.LabelRun + "=" + name, docker.LabelPID + "=" + pid, docker.LabelStart + "=1", docker.LabelBoot + "=" + docker.Self().Boot,
+	} {
+		args = append(args, "--label", l)
+	}
+	if out, err := exec.CommandContext(t.Context(), "docker", append(args, name)...).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	for range 2 {
+		if o := faultline(t, bin, dir, "doctor").want(t, 0); !strings.Contains(o.out, "left     run "+name) || !strings.Contains(o.out, "doctor --clean") {
+			t.Fatalf("doctor does not say what is left:\n%s", o.out)
+		}
+	}
+	if o := faultline(t, bin, dir, "doctor", "--clean").want(t, 0); !strings.Contains(o.out, "removed  run "+name) {
+		t.Errorf("doctor does not say what it removed:\n%s", o.out)
+	}
+	if left := labelled(t, dead.Process.Pid); left != "" {
+		t.Errorf("left in the engine:\n%s", left)
 	}
 }
 
