@@ -38,7 +38,7 @@ func TestTally(t *testing.T) {
 		y.Add(d, 125, start.Add(time.Duration(i+1)*time.Millisecond))
 	}
 	q := y.Quality()
-	if q.Received != 5 || q.Duplicated != 1 || q.Reordered != 1 || q.Delay != 3*time.Millisecond || q.Rate != 1_000_000 {
+	if q.Received != 5 || q.Duplicated != 1 || q.Reordered != 1 || q.Delay != 3*time.Millisecond || q.Rate != 800_000 {
 		t.Errorf("%+v", q)
 	}
 	if n := len(Datagram{}.Encode(1000)); n != 1000 {

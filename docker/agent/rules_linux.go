@@ -124,22 +124,20 @@ func (r *nftRules) apply(f filter) error {
 	return nil
 }
 
-// setQueue opens a queue to user space where a shape needs it.
+// setQueue opens a queue to user space where a shape needs it. One that is open knows
+// all shapes for good: what the rules handed to it before they changed may not be
+// looked at yet.
 func setQueue(at **queue, f filter, whole bool, needs func(Shape) bool) error {
-	if !slices.ContainsFunc(slices.Concat(f.shapeIn, f.shapeOut), func(s shaped) bool { return needs(s.shape) }) {
-		if *at != nil {
-			(*at).set(nil, nil, nil)
-		}
-		return nil
-	}
-	if *at == nil {
+	if *at == nil && slices.ContainsFunc(slices.Concat(f.shapeIn, f.shapeOut), func(s shaped) bool { return needs(s.shape) }) {
 		q, err := openQueue(whole)
 		if err != nil {
 			return fmt.Errorf("packets in user space: %w", err)
 		}
 		*at = q
 	}
-	(*at).set(f.peers, f.shapeIn, f.shapeOut)
+	if *at != nil {
+		(*at).set(f.peers, f.shapeIn, f.shapeOut)
+	}
 	return nil
 }
 

@@ -45,22 +45,22 @@ type Tally struct {
 	delays     []time.Duration
 	first      time.Time
 	last       time.Time
-	bits       int64 // after the first
+	bits       int64 // after the first, without duplicates
 }
 
 // Add counts a datagram that arrived.
 func (t *Tally) Add(d Datagram, size int, now time.Time) {
-	if t.seen == nil {
+	switch {
+	case t.seen == nil:
 		t.seen = map[int]bool{}
 		t.first, t.highest = now, -1
-	} else {
+	case t.seen[d.Seq]:
+		t.duplicated++
+		return
+	default:
 		t.bits += int64(size) * 8
 	}
 	t.last = now
-	if t.seen[d.Seq] {
-		t.duplicated++
-		return
-	}
 	if d.Seq < t.highest {
 		t.reordered++
 	}
