@@ -141,13 +141,15 @@ func (m *measure) kinds() {
 }
 
 // fault: a requested fault has to start, bite, be healed, and see operations
-// succeed, or take a quorum away and see them attempted.
+// succeed, or see them attempted while it takes a quorum away, alone or together with
+// the others that act then.
 //
 // One that bit only what nothing reads is no test: irrelevant, if not nil, says so
 // when it is known how many other faults were tested.
 func (m *measure) fault(asked string) (tested bool, irrelevant func(others int)) {
 	kind, _, _ := strings.Cut(asked, ":")
 	var started, bit, healed, ok, outage, beside int
+	var why string // the last that did not bite did not
 	for _, s := range m.spans {
 		if s.Fault != asked && s.Kind() != kind {
 			continue
@@ -157,6 +159,7 @@ func (m *measure) fault(asked string) (tested bool, irrelevant func(others int))
 			healed++
 		}
 		if !s.Bit {
+			why = masked(s.Evidence)
 			continue
 		}
 		if s.Irrelevant {
@@ -167,7 +170,7 @@ func (m *measure) fault(asked string) (tested bool, irrelevant func(others int))
 		succeeded, tried := m.during(s)
 		if succeeded > 0 {
 			ok++
-		} else if tried > 0 && (s.Outage || 2*len(s.Targets) > len(m.nodes())) {
+		} else if tried > 0 && (s.Outage || 2*m.hit(s) > len(m.nodes())) {
 			outage++
 		}
 	}
@@ -178,7 +181,7 @@ func (m *measure) fault(asked string) (tested bool, irrelevant func(others int))
 	case started == 0:
 		missing = asked + " never started"
 	case bit == 0:
-		missing = asked + " never bit"
+		missing = asked + " never bit" + why
 	default:
 		missing = "no operation succeeded during " + asked
 	}
@@ -195,6 +198,27 @@ func (m *measure) fault(asked string) (tested bool, irrelevant func(others int))
 			fmt.Sprintf("%s was proven healed only %d of %d times", asked, healed, started))
 	}
 	return ok+outage > 0, irrelevant
+}
+
+// masked is what a probe said of other faults that hid this one, to follow other words.
+func masked(evidence any) string {
+	e, _ := evidence.(map[string]any)
+	if s, ok := e["masked"].(string); ok {
+		return ": " + s
+	}
+	return ""
+}
+
+// hit counts the nodes that were targets of s, or of another fault that bit while s
+// acted.
+func (m *measure) hit(s faults.Span) int {
+	var hit []string
+	for _, o := range m.spans {
+		if o.Bit && !o.Irrelevant && o.Start < s.End && s.Start < o.End {
+			hit = append(hit, o.Targets...)
+		}
+	}
+	return len(slices.DeleteFunc(slices.Clone(m.nodes()), func(n string) bool { return !slices.Contains(hit, n) }))
 }
 
 func (m *measure) during(s faults.Span) (ok, tried int) {

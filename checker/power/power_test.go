@@ -1,8 +1,11 @@
 package power
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -25,7 +28,7 @@ func script(bit, healed, finals bool) *history.History {
 		at += time.Millisecond
 		ops = append(ops, history.Op{
 			Time: at, Process: history.Nemesis, Type: history.Info, F: "partition:one",
-			Value: map[string]any{"id": "1", "phase": phase, "targets": []any{"n1"}, name: yes},
+			Value: map[string]any{"id": "1", "phase": phase, "targets": []any{"n1"}, name: yes, "evidence": map[string]any{"masked": "by another"}},
 		})
 	}
 	for i := range int64(30) {
@@ -98,6 +101,51 @@ func irrelevant(kill bool) *history.History {
 	return h
 }
 
+// outage is a run in which nothing succeeds while n1 is cut off and n2 killed, for
+// overlapping times or one after the other.
+func outage(overlap bool) *history.History {
+	var ops []history.Op
+	ms := time.Millisecond
+	fault := func(name, node string, from, to time.Duration) {
+		for _, e := range []struct {
+			at time.Duration
+			v  map[string]any
+		}{
+			{from, map[string]any{"phase": "start"}},
+			{from, map[string]any{"phase": "probe", "bit": true}},
+			{to, map[string]any{"phase": "heal"}},
+			{to, map[string]any{"phase": "gone", "healed": true}},
+		} {
+			e.v["id"], e.v["targets"] = name, []any{node}
+			ops = append(ops, history.Op{Time: e.at, Process: history.Nemesis, Type: history.Info, F: name, Value: e.v})
+		}
+	}
+	end, second := 400*ms, 600*ms
+	if overlap {
+		second = 300 * ms
+	}
+	fault("partition", "n1", 200*ms, end)
+	fault("kill", "n2", second, 800*ms)
+	for i := range int64(120) {
+		at, p, f, t := time.Duration(i)*10*ms, history.Process(i%3), "write", history.OK
+		if i%2 == 1 {
+			f = "read"
+		}
+		if i >= 20 && i < 80 {
+			t = history.Fail
+		}
+		node := fmt.Sprint("n", 1+i%3)
+		ops = append(ops, history.Op{Time: at, Process: p, F: f, Key: "x", Node: node, Value: i},
+			history.Op{Time: at + ms, Process: p, Type: t, F: f, Key: "x", Node: node, Value: i})
+	}
+	slices.SortStableFunc(ops, func(a, b history.Op) int { return cmp.Compare(a.Time, b.Time) })
+	h, err := history.Of(ops...)
+	if err != nil {
+		panic(err)
+	}
+	return h
+}
+
 func TestPower(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -106,9 +154,11 @@ func TestPower(t *testing.T) {
 		want   string
 	}{
 		{"enough", script(true, true, true), []string{"partition"}, ""},
-		{"did not bite", script(false, true, true), []string{"partition"}, "partition never bit"},
+		{"did not bite", script(false, true, true), []string{"partition"}, "partition never bit: by another"},
 		{"not healed", script(true, false, true), []string{"partition"}, "partition was proven healed only 0 of 1 times"},
 		{"never started", script(true, true, true), []string{"partition", "kill"}, "kill never started"},
+		{"an outage by two together", outage(true), []string{"partition", "kill"}, ""},
+		{"no outage that either explains", outage(false), []string{"partition", "kill"}, "no operation succeeded during partition; no operation succeeded during kill"},
 		{"no final read", script(true, true, false), []string{"none"}, "no final read succeeded on n1"},
 	} {
 		r := New(Options{Faults: c.faults}).Check(context.Background(), c.h)

@@ -250,7 +250,7 @@ func (d *degraded) Probe(ctx context.Context) (bool, any, error) {
 	cut := d.env.CutByOthers(d.id)
 	links := keep(d.links, func(l cluster.Link) bool { return !cut[l] })
 	if len(links) == 0 {
-		return false, map[string]any{"note": "other faults cut all of its links"}, nil
+		return false, map[string]any{"masked": "other faults cut all of its links"}, nil
 	}
 	m, err := d.measure(ctx, links)
 	if err != nil {
