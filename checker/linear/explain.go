@@ -53,7 +53,8 @@ func (p *plan) explainSearch(pt part, bad int32, d *decision) {
 }
 
 // bisect finds the first return that cannot be explained where the search looks
-// ahead and gives up early: no sooner than at operation bad. O(log n) searches.
+// ahead and gives up early: no sooner than at operation bad, and mostly there, so it
+// looks there first and then ever further. O(log n) searches.
 func (p *plan) bisect(v view, bad int32) int32 {
 	h := v.h
 	var ops []int32
@@ -64,8 +65,8 @@ func (p *plan) bisect(v view, bad int32) int32 {
 	}
 	slices.SortFunc(ops, func(a, b int32) int { return cmp.Compare(h.Done(int(a)), h.Done(int(b))) })
 	lo, hi := 0, len(ops)-1 // the first that violates is in [lo, hi]
-	for lo < hi {
-		m := (lo + hi) / 2
+	for step := 0; lo < hi; {
+		m := min(lo+step, (lo+hi)/2)
 		pr, err := newProblem(v.until(lastAt(v, int(ops[m]))), p.o.Model)
 		if err != nil {
 			return bad
@@ -75,7 +76,7 @@ func (p *plan) bisect(v view, bad int32) int32 {
 			return bad
 		}
 		if out.valid {
-			lo = m + 1
+			lo, step = m+1, 2*step+1
 		} else {
 			hi = m
 		}
@@ -338,10 +339,10 @@ func tail(v view, w int, bad int32, closed bool) []int32 {
 	return sortedOps(set)
 }
 
-// dropPure leaves out operations that change nothing, one by one: always sound.
+// dropPure leaves out operations that change nothing, which is always sound: many
+// at a time first, then one by one.
 func (p *plan) dropPure(v view) []int32 {
-	ops := make([]int32, 0, v.len())
-	pure := map[int32]bool{}
+	var ops, pure []int32
 	m := p.o.Model.New(v.h)
 	for k := range v.len() {
 		i := v.at(k)
@@ -350,16 +351,19 @@ func (p *plan) dropPure(v view) []int32 {
 			continue
 		}
 		ops = append(ops, int32(i)) //nolint:gosec // an op number
-		pure[int32(i)] = op.Pure    //nolint:gosec // an op number
+		if op.Pure {
+			pure = append(pure, int32(i)) //nolint:gosec // an op number
+		}
 	}
 	until := time.Now().Add(500 * time.Millisecond)
-	for _, i := range slices.Backward(slices.Clone(ops)) {
-		if !pure[i] || time.Now().After(until) {
-			continue
-		}
-		rest := slices.DeleteFunc(slices.Clone(ops), func(j int32) bool { return j == i })
-		if bad, err := violates(v.only(rest), p.o.Model, nil); err == nil && bad {
-			ops = rest
+	for size := (len(pure) + 1) / 2; size > 0; size /= 2 {
+		for to := len(pure); to > 0 && time.Now().Before(until); to -= size {
+			from := max(0, to-size)
+			drop := pure[from:to]
+			rest := slices.DeleteFunc(slices.Clone(ops), func(j int32) bool { return slices.Contains(drop, j) })
+			if p.impossible(v.only(rest), nil) {
+				ops, pure = rest, slices.Delete(pure, from, to)
+			}
 		}
 	}
 	return ops
