@@ -295,7 +295,7 @@ func (r *run) startNemesis(ctx context.Context, zero time.Duration) (wait func()
 			if r.System.Leader == nil {
 				return "", fmt.Errorf("%s cannot say who leads", r.System.Name)
 			}
-			return r.System.Leader(ctx, r.Cluster, r.Options)
+			return r.System.Leader(ctx, r.Cluster, r.Runtime, r.Options)
 		},
 		Record: func(op history.Op) {
 			op.Process = history.Nemesis

@@ -88,6 +88,19 @@ type System struct {
 	// where they can show under that workload with these options. A nil function says
 	// that nobody knows: then every clock counts.
 	Decisions func(workload string, o options.Values) []cluster.Decision
-	// Leader names the node that leads now, as the nodes themselves say.
-	Leader func(context.Context, cluster.Cluster, options.Values) (string, error)
+	// Leader names the node that leads now, as the nodes themselves say. Some may not
+	// answer: it asks all AtOnce, each for a bounded time.
+	Leader func(context.Context, cluster.Cluster, cluster.Runtime, options.Values) (string, error)
+}
+
+// AtOnce asks all nodes of a cluster at the same time; i is a node's place among them.
+// It returns when all have been asked.
+func AtOnce(rt cluster.Runtime, c cluster.Cluster, ask func(i int, n cluster.Node)) {
+	var waits []func()
+	for i, n := range c.Nodes() {
+		waits = append(waits, rt.Go(func() { ask(i, n) }))
+	}
+	for _, wait := range waits {
+		wait()
+	}
 }

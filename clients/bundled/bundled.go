@@ -218,23 +218,6 @@ func Ready(ctx context.Context, t clients.Target) error {
 	return err
 }
 
-// Leader asks every node, and believes the leader of the newest term.
-func Leader(ctx context.Context, cl cluster.Cluster) (string, error) {
-	var best Status
-	for _, n := range cl.Nodes() {
-		c := New(clients.Target{Node: n, Cluster: cl})
-		s, err := c.Status(ctx)
-		_ = c.Close()
-		if err == nil && s.Role == "leader" && s.Term >= best.Term {
-			best = s
-		}
-	}
-	if best.Node == "" {
-		return "", errors.New("no node says that it leads")
-	}
-	return best.Node, nil
-}
-
 // overHTTP is a Caller with one connection of its own.
 type overHTTP struct {
 	base   string

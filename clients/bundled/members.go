@@ -58,12 +58,24 @@ func (m members) change(ctx context.Context, q request) error {
 	return err
 }
 
+// Leader is a clients.System's, for a bundled store with leaders.
+func Leader(ctx context.Context, c cluster.Cluster, rt cluster.Runtime, _ options.Values) (string, error) {
+	n, _, err := members{c, rt}.leader(ctx)
+	return n.Name, err
+}
+
 // leader is the node that says it leads in the newest term, and what else it says.
 func (m members) leader(ctx context.Context) (leader cluster.Node, best Status, err error) {
-	for _, n := range m.cluster.Nodes() {
-		s, err := m.ask(ctx, n)
-		if err == nil && s.Role == "leader" && s.Term >= best.Term {
-			leader, best = n, s
+	nodes := m.cluster.Nodes()
+	said := make([]Status, len(nodes))
+	clients.AtOnce(m.rt, m.cluster, func(i int, n cluster.Node) {
+		if s, err := m.ask(ctx, n); err == nil {
+			said[i] = s
+		}
+	})
+	for i, s := range said {
+		if s.Role == "leader" && s.Term >= best.Term {
+			leader, best = nodes[i], s
 		}
 	}
 	if best.Node == "" {

@@ -149,26 +149,22 @@ func ready(ctx context.Context, t clients.Target) error {
 const statusTimeout = 500 * time.Millisecond
 
 // leader is the member that calls itself leader in the highest term.
-func leader(ctx context.Context, c cluster.Cluster, _ options.Values) (string, error) {
+func leader(ctx context.Context, c cluster.Cluster, rt cluster.Runtime, _ options.Values) (string, error) {
 	var (
 		mu   sync.Mutex
-		wg   sync.WaitGroup
 		who  string
 		term uint64
 		errs error
 	)
-	for _, n := range c.Nodes() {
-		wg.Go(func() {
-			leads, t, err := leads(ctx, clients.Target{Node: n, Cluster: c, Timeout: statusTimeout})
-			mu.Lock()
-			defer mu.Unlock()
-			errs = errors.Join(errs, err)
-			if leads && t >= term {
-				who, term = n.Name, t
-			}
-		})
-	}
-	wg.Wait()
+	clients.AtOnce(rt, c, func(_ int, n cluster.Node) {
+		leads, t, err := leads(ctx, clients.Target{Node: n, Cluster: c, Timeout: statusTimeout})
+		mu.Lock()
+		defer mu.Unlock()
+		errs = errors.Join(errs, err)
+		if leads && t >= term {
+			who, term = n.Name, t
+		}
+	})
 	if who == "" {
 		return "", errors.Join(errors.New("etcd: no member says that it leads"), errs)
 	}

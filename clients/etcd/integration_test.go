@@ -7,6 +7,7 @@ import (
 	"github.com/faultline-dev/faultline/clients"
 	"github.com/faultline-dev/faultline/clients/clienttest"
 	"github.com/faultline-dev/faultline/clients/etcd"
+	"github.com/faultline-dev/faultline/cluster"
 	"github.com/faultline-dev/faultline/docker/dockertest"
 	"github.com/faultline-dev/faultline/history"
 )
@@ -53,7 +54,7 @@ func TestIntegrationRegister(t *testing.T) {
 	if _, err := s.Write(ctx, "k", "text"); history.TypeOf(err) != history.Fail {
 		t.Errorf("writing text: %v", err)
 	}
-	if who, err := etcd.System().Leader(ctx, c, opts); err != nil || who != "n1" {
+	if who, err := etcd.System().Leader(ctx, c, cluster.Real(), opts); err != nil || who != "n1" {
 		t.Errorf("the leader is %q, %v", who, err)
 	}
 }

@@ -54,8 +54,8 @@ func (l Layers) System() clients.System {
 		Methods: func() any {
 			return methods{l.Cache.Methods(), l.Store.Methods()}
 		},
-		Leader: func(ctx context.Context, c cluster.Cluster, o options.Values) (string, error) {
-			return l.Store.Leader(ctx, c, of(l.Store, o))
+		Leader: func(ctx context.Context, c cluster.Cluster, rt cluster.Runtime, o options.Values) (string, error) {
+			return l.Store.Leader(ctx, c, rt, of(l.Store, o))
 		},
 	}
 }

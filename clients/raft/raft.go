@@ -2,11 +2,8 @@
 package raft
 
 import (
-	"context"
-
 	"github.com/faultline-dev/faultline/clients"
 	"github.com/faultline-dev/faultline/clients/bundled"
-	"github.com/faultline-dev/faultline/cluster"
 	"github.com/faultline-dev/faultline/options"
 )
 
@@ -19,8 +16,6 @@ func System(bugs []clients.Bug) clients.System {
 		bundled.RecipeOption(),
 	}
 	s.Members = bundled.Members
-	s.Leader = func(ctx context.Context, c cluster.Cluster, _ options.Values) (string, error) {
-		return bundled.Leader(ctx, c)
-	}
+	s.Leader = bundled.Leader
 	return s
 }

@@ -277,18 +277,18 @@ func sentinelReady(ctx context.Context, t clients.Target) error {
 const askTimeout = 500 * time.Millisecond
 
 // leader is the primary with the most replicas.
-func leader(ctx context.Context, c cluster.Cluster, _ options.Values) (string, error) {
+func leader(ctx context.Context, c cluster.Cluster, rt cluster.Runtime, _ options.Values) (string, error) {
+	nodes := c.Nodes()
+	replicas, errs := make([]int, len(nodes)), make([]error, len(nodes))
+	clients.AtOnce(rt, c, func(i int, n cluster.Node) { replicas[i], errs[i] = replicasOf(ctx, n) })
 	who, most := "", -1
-	var errs error
-	for _, n := range c.Nodes() {
-		replicas, err := replicasOf(ctx, n)
-		errs = errors.Join(errs, err)
-		if err == nil && replicas > most {
-			who, most = n.Name, replicas
+	for i, n := range nodes {
+		if errs[i] == nil && replicas[i] > most {
+			who, most = n.Name, replicas[i]
 		}
 	}
 	if who == "" {
-		return "", errors.Join(errors.New("redis: no node says that it is a primary"), errs)
+		return "", errors.Join(errors.New("redis: no node says that it is a primary"), errors.Join(errs...))
 	}
 	return who, nil
 }

@@ -138,16 +138,16 @@ func ready(ctx context.Context, t clients.Target) error {
 const modeTimeout = 500 * time.Millisecond
 
 // leader is the server that calls itself so.
-func leader(ctx context.Context, c cluster.Cluster, _ options.Values) (string, error) {
-	var errs error
-	for _, n := range c.Nodes() {
-		mode, err := modeOf(ctx, n.Ports[clientPort])
+func leader(ctx context.Context, c cluster.Cluster, rt cluster.Runtime, _ options.Values) (string, error) {
+	nodes := c.Nodes()
+	modes, errs := make([]string, len(nodes)), make([]error, len(nodes))
+	clients.AtOnce(rt, c, func(i int, n cluster.Node) { modes[i], errs[i] = modeOf(ctx, n.Ports[clientPort]) })
+	for i, mode := range modes {
 		if mode == "leader" || mode == "standalone" {
-			return n.Name, nil
+			return nodes[i].Name, nil
 		}
-		errs = errors.Join(errs, err)
 	}
-	return "", errors.Join(errors.New("zookeeper: no server says that it leads"), errs)
+	return "", errors.Join(errors.New("zookeeper: no server says that it leads"), errors.Join(errs...))
 }
 
 // modeOf asks by a four-letter word, since the driver's parser does not
