@@ -303,7 +303,11 @@ func (r *run) startNemesis(ctx context.Context, zero time.Duration) (wait func()
 			lane.Record(op)
 		},
 		Workers: &r.stall,
-		Began:   zero,
+		Served: func() int {
+			ok, _, _ := r.source.counts()
+			return ok
+		},
+		Began: zero,
 	}
 	if r.System.Members != nil {
 		if m, err := r.System.Members(r.Cluster, r.Runtime, r.Options); err == nil {

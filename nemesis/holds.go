@@ -171,6 +171,19 @@ func (e *Env) freeze(ctx context.Context, p cluster.Pauser, node string, want bo
 	return p.Resume(ctx, node)
 }
 
+// takes says whether id holds nodes or links away from the system.
+func (e *Env) takes(id string) bool {
+	h := e.held
+	for _, m := range []map[string]map[string]bool{h.killed, h.paused, h.broken, h.removed} {
+		if len(h.by(m, id)) > 0 {
+			return true
+		}
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.cuts[id] != nil
+}
+
 // Wanted is the state that the faults acting now leave a node in.
 func (e *Env) Wanted(node string) cluster.State {
 	switch {

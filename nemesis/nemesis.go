@@ -111,6 +111,8 @@ type Env struct {
 	Decisions []cluster.Decision
 	// Workers are the harness' own; nil where they cannot be stalled.
 	Workers Staller
+	// Served counts the operations that have succeeded so far; nil where nobody counts.
+	Served func() int
 	// Timeout bounds each step of injecting, probing and healing, 15 s unless set.
 	Timeout time.Duration
 

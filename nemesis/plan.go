@@ -144,10 +144,13 @@ type rhythm struct {
 	slack       time.Duration // by how much a start may be late
 }
 
+// quietEnd is how long before the end of a phase no fault of its plan acts any more.
+func quietEnd(phase time.Duration) time.Duration { return min(2*time.Second, phase/10) }
+
 // rhythm divides the time: of 10 s the first is quiet, and the last. Faults
 // without options of their own take turns, so that they overlap only by chance.
 func (r Request) rhythm(f Fault, s Spec, i int) rhythm {
-	k := rhythm{first: min(time.Second, r.Time/10), last: r.Time - min(2*time.Second, r.Time/10)}
+	k := rhythm{first: min(time.Second, r.Time/10), last: r.Time - quietEnd(r.Time)}
 	window := k.last - k.first
 	k.interval = r.Interval
 	if own := s.Options.Duration("interval"); own > 0 {

@@ -19,8 +19,13 @@ const (
 	healTries = 5
 	// goneMax bounds the wait for a healed fault to be gone.
 	goneMax = 5 * time.Second
-	// probePause is the least time between two probes of one fault.
+	// probePause is the least time between two probes of one fault, and pauseMax the
+	// greatest.
 	probePause = 50 * time.Millisecond
+	pauseMax   = 400 * time.Millisecond
+	// skipPause is the time between two attempts at a start that the rules of the plan
+	// forbid for now.
+	skipPause = 200 * time.Millisecond
 )
 
 // Run executes the plan, whose times count from env.Began or now, and returns it with what
@@ -28,12 +33,17 @@ const (
 // everything before it returns, ctx or not. The error says what could not be
 // healed or was asked for in vain; a fault that did not bite is no error.
 //
+// A fault that has not been tested yet, since it did not bite or nothing was served
+// while it acted, may start late and last longer than planned, into the first half of
+// the quiet end: overlapping faults hide each other.
+//
 // Steps run beside each other, in tasks of rt; nothing here waits but by rt.
 func Run(ctx context.Context, rt cluster.Runtime, plan Plan, env Env) (Plan, error) {
 	done := plan
 	done.Steps = append([]Step(nil), plan.Steps...)
 	e := env.Prepare(rt)
-	x := &executor{env: e, base: cmp.Or(env.Began, rt.Now()), record: env.Record}
+	x := &executor{env: e, base: cmp.Or(env.Began, rt.Now()), tested: map[string]bool{}}
+	x.latest = x.base + plan.Time - quietEnd(plan.Time)/2
 	for _, s := range plan.Steps {
 		if _, err := Find(e.Faults, s.Fault); err != nil {
 			return done, fmt.Errorf("step %s: %w", s.ID, err)
@@ -58,10 +68,22 @@ func Run(ctx context.Context, rt cluster.Runtime, plan Plan, env Env) (Plan, err
 type executor struct {
 	env    *Env
 	base   time.Duration
-	record func(history.Op)
+	latest time.Duration // until when a fault that has not been tested yet may act
 
-	mu   sync.Mutex // for the two below; never held while something waits
-	errs []error
+	mu     sync.Mutex // for Record and what is below; never held while something waits
+	errs   []error
+	tested map[string]bool // faults of which a start has bitten, and met operations
+}
+
+// patience is until when a step may try to start and to bite.
+func (x *executor) patience(s *Step) time.Duration {
+	planned := x.base + s.At + s.For
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.tested[s.Fault] {
+		return planned
+	}
+	return max(planned, x.latest)
 }
 
 func (x *executor) fail(err error) {
@@ -111,18 +133,29 @@ func (x *executor) step(ctx context.Context, s *Step) {
 	s.Done.Targets = active.Targets()
 	x.event(s, history.OK, "start", nil, nil)
 	end := rt.Now() + s.For
+	if planned := x.base + s.At + s.For; planned < x.latest {
+		end = min(end, x.latest) // it may have started late
+	}
+	served := x.served()
 	x.probe(ctx, s, active, end)
 	x.last(ctx, s, active, end)
+	x.linger(ctx, s, served)
 	x.heal(context.WithoutCancel(ctx), s, active)
 }
 
-// start injects the fault.
+// start injects the fault, as soon as the rules of the plan allow it.
 func (x *executor) start(ctx context.Context, s *Step) (Active, error) {
 	f, err := Find(x.env.Faults, s.Fault)
 	if err != nil {
 		return nil, err
 	}
-	return f.Start(ctx, x.env, *s)
+	rt := x.env.Runtime
+	for {
+		active, err := f.Start(ctx, x.env, *s)
+		if !errors.Is(err, errSkipped) || rt.Now()+skipPause > x.patience(s) || rt.Sleep(ctx, skipPause) != nil {
+			return active, err
+		}
+	}
 }
 
 // failed cleans up after a start that failed.
@@ -143,11 +176,11 @@ func (x *executor) failed(ctx context.Context, s *Step, err error) {
 	}
 }
 
-// probe measures until the fault has bitten or its time is over.
+// probe measures until the fault has bitten, or its time and all patience are over.
 func (x *executor) probe(ctx context.Context, s *Step, active Active, end time.Duration) {
 	rt := x.env.Runtime
 	var err error
-	for pause := probePause; ; pause *= 2 {
+	for pause := probePause; ; pause = min(2*pause, pauseMax) {
 		c, cancel := x.env.deadline(ctx)
 		var bit bool
 		var evidence any
@@ -157,7 +190,7 @@ func (x *executor) probe(ctx context.Context, s *Step, active Active, end time.D
 			s.Done.Evidence = plain(evidence)
 		}
 		s.Done.Bit = bit && err == nil
-		if s.Done.Bit || ctx.Err() != nil || rt.Now()+pause > end || rt.Sleep(ctx, pause) != nil {
+		if s.Done.Bit || ctx.Err() != nil || rt.Now()+pause > max(end, x.patience(s)) || rt.Sleep(ctx, pause) != nil {
 			break
 		}
 	}
@@ -181,6 +214,28 @@ func (x *executor) last(ctx context.Context, s *Step, active Active, end time.Du
 		s.Done.Error = err.Error()
 		x.event(s, history.Info, "drive", nil, err)
 	}
+}
+
+// linger lets a fault that bit go on until something is served, so that it was
+// tested, unless it takes nodes or links away itself; and notes that it was.
+func (x *executor) linger(ctx context.Context, s *Step, served int) {
+	rt := x.env.Runtime
+	for s.Done.Bit && x.env.Served != nil && x.served() == served && !x.env.takes(s.ID) {
+		if rt.Now()+pauseMax > x.patience(s) || rt.Sleep(ctx, pauseMax) != nil {
+			return
+		}
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.tested[s.Fault] = x.tested[s.Fault] || s.Done.Bit
+}
+
+// served counts the operations that have succeeded so far.
+func (x *executor) served() int {
+	if x.env.Served == nil {
+		return 0
+	}
+	return x.env.Served()
 }
 
 // heal takes the fault back and proves that it is gone.
@@ -217,7 +272,7 @@ func (x *executor) gone(ctx context.Context, s *Step, active Active) {
 	rt := x.env.Runtime
 	end := rt.Now() + goneMax
 	var err error
-	for pause := probePause; ; pause *= 2 {
+	for pause := probePause; ; pause = min(2*pause, pauseMax) {
 		c, cancel := x.env.deadline(ctx)
 		var healed bool
 		healed, s.Done.Gone, err = active.Gone(c)

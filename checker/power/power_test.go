@@ -146,6 +146,52 @@ func outage(overlap bool) *history.History {
 	return h
 }
 
+// TestDuring: what was invoked while the fault acted counts when it succeeds, also
+// after the fault.
+func TestDuring(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		typ  history.Type
+		want string
+	}{
+		{"answered after the fault", history.OK, ""},
+		{"never answered", history.Info, "no operation succeeded during partition"},
+	} {
+		var ops []history.Op
+		at := func(ms int, op history.Op) {
+			op.Time = time.Duration(ms) * time.Millisecond
+			ops = append(ops, op)
+		}
+		write := func(from, to, n int, typ history.Type) {
+			w := history.Op{Process: history.Process(n), F: "write", Key: "x", Node: "n1", Value: int64(n)}
+			at(from, w)
+			w.Type = typ
+			at(to, w)
+		}
+		fault := func(ms int, v map[string]any) {
+			v["id"], v["targets"] = "1", []any{"n1"}
+			at(ms, history.Op{Process: history.Nemesis, Type: history.Info, F: "partition", Value: v})
+		}
+		for n := range 20 {
+			write(n, n, n, history.OK)
+		}
+		fault(30, map[string]any{"phase": "start"})
+		fault(31, map[string]any{"phase": "probe", "bit": true})
+		at(40, history.Op{Process: 20, F: "write", Key: "x", Node: "n1", Value: int64(20)})
+		fault(50, map[string]any{"phase": "heal"})
+		fault(51, map[string]any{"phase": "gone", "healed": true})
+		at(60, history.Op{Process: 20, Type: c.typ, F: "write", Key: "x", Node: "n1", Value: int64(20)})
+		h, err := history.Of(ops...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := New(Options{Faults: []string{"partition"}, Nodes: []string{"n1", "n2", "n3"}}).Check(context.Background(), h)
+		if r.Reason != c.want {
+			t.Errorf("%s: %v %q, want %q", c.name, r.Verdict, r.Reason, c.want)
+		}
+	}
+}
+
 func TestPower(t *testing.T) {
 	for _, c := range []struct {
 		name   string

@@ -213,6 +213,7 @@ type world struct {
 func execute(t *testing.T, n int, seed uint64, p nemesis.Plan, cancel time.Duration, fail ...int) world {
 	t.Helper()
 	var w world
+	served := 0
 	_, err := nemesistest.Virtual(func(rt cluster.Runtime) {
 		w.cluster = nemesistest.NewCluster(rt, n, seed)
 		w.cluster.FailAt(fail...)
@@ -224,6 +225,12 @@ func execute(t *testing.T, n int, seed uint64, p nemesis.Plan, cancel time.Durat
 		}
 		w.plan, w.err = nemesis.Run(ctx, rt, p, nemesis.Env{
 			Faults: all.All(), Cluster: w.cluster, Members: w.cluster, Workers: nemesistest.NewWorkers(),
+			Served: func() int {
+				if s, err := w.cluster.State(ctx, "n1"); err == nil && s == cluster.Running {
+					served++
+				}
+				return served
+			},
 			Record: func(op history.Op) {
 				op.Time = rt.Now()
 				w.events = append(w.events, op)
@@ -320,13 +327,15 @@ func TestDeterministic(t *testing.T) {
 // break=quorum always does.
 func TestQuorum(t *testing.T) {
 	for seed := range uint64(100) {
-		step := func(id string, at time.Duration, arg string, o map[string]string) nemesis.Step {
-			return nemesis.Step{ID: id, Fault: "kill", Arg: arg, At: at, For: 2 * time.Second, Opts: o, Seed: seed}
+		step := func(id string, at, lasts time.Duration, arg string, o map[string]string) nemesis.Step {
+			return nemesis.Step{ID: id, Fault: "kill", Arg: arg, At: at, For: lasts, Opts: o, Seed: seed}
 		}
+		keep := map[string]string{"keep": "majority"}
 		w := execute(t, 5, seed, nemesis.Plan{Steps: []nemesis.Step{
-			step("a", 0, "one", nil),
-			step("b", time.Second, "all", map[string]string{"keep": "majority"}),
-			step("c", 1500*time.Millisecond, "one", map[string]string{"keep": "majority"}),
+			step("a", 0, 2*time.Second, "one", nil),
+			step("b", time.Second, 2*time.Second, "all", keep),
+			step("c", 1400*time.Millisecond, 400*time.Millisecond, "one", keep),
+			step("d", 1500*time.Millisecond, time.Second, "one", keep),
 		}}, 0)
 		r := w.plan.Reports()
 		if w.err != nil || len(r[1].Targets) != 1 || r[1].Targets[0] == r[0].Targets[0] {
@@ -335,9 +344,43 @@ func TestQuorum(t *testing.T) {
 		if len(r[2].Targets) != 0 || !strings.Contains(r[2].Error, "without losing the majority") {
 			t.Errorf("seed %d: a third of five was taken: %+v", seed, r[2])
 		}
-		w = execute(t, 5, seed, nemesis.Plan{Steps: []nemesis.Step{step("a", 0, "one", map[string]string{"break": "quorum"})}}, 0)
+		if len(r[3].Targets) != 1 || r[3].Start < r[0].End {
+			t.Errorf("seed %d: what may start when %v is healed did not wait for it: %+v", seed, r[0].Targets, r[3])
+		}
+		w = execute(t, 5, seed, nemesis.Plan{Steps: []nemesis.Step{step("a", 0, 2*time.Second, "one", map[string]string{"break": "quorum"})}}, 0)
 		if r := w.plan.Reports(); len(r[0].Targets) != 3 {
 			t.Errorf("seed %d: break=quorum took %v of 5", seed, r[0].Targets)
+		}
+	}
+}
+
+// TestPatience: a fault that another one hides, or that meets no operation, goes on
+// until it is tested, into the quiet end; one of which another start was tested ends as
+// planned, as does one in a plan that does not say how long its phase is.
+func TestPatience(t *testing.T) {
+	step := func(fault, arg string, at, lasts time.Duration) nemesis.Step {
+		return nemesis.Step{ID: fmt.Sprint(fault, at), Fault: fault, Arg: arg, At: at, For: lasts, Seed: 1}
+	}
+	second := time.Second
+	hidden, whole := step("loss", "all", 2*second, second), step("partition", "n1|n2|n3", second, 8*second)
+	for _, tc := range []struct {
+		name     string
+		phase    time.Duration
+		steps    []nemesis.Step
+		bit      bool
+		from, to time.Duration // when the last step ends
+	}{
+		{"hidden", 10 * second, []nemesis.Step{whole, hidden}, true, 9 * second, 9500 * time.Millisecond},
+		{"hidden, and tested before", 10 * second, []nemesis.Step{step("loss", "all", 0, second/2), whole, hidden}, false, 3 * second, 4 * second},
+		{"hidden, in a plan of steps alone", 0, []nemesis.Step{whole, hidden}, false, 3 * second, 4 * second},
+		{"not hidden", 10 * second, []nemesis.Step{hidden}, true, 3 * second, 3500 * time.Millisecond},
+		{"nothing is served", 10 * second, []nemesis.Step{step("pause", "all", second, 6*second), hidden}, true, 7 * second, 8 * second},
+		{"takes nodes itself", 10 * second, []nemesis.Step{step("kill", "all", 2*second, second)}, true, 3 * second, 4 * second},
+	} {
+		w := execute(t, 3, 1, nemesis.Plan{Time: tc.phase, Steps: tc.steps}, 0)
+		r := w.plan.Reports()[len(tc.steps)-1]
+		if w.err != nil || r.Bit != tc.bit || r.End < tc.from || r.End > tc.to {
+			t.Errorf("%s: %v, %+v", tc.name, w.err, r)
 		}
 	}
 }

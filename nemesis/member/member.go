@@ -19,9 +19,6 @@ const (
 	replace = "replace"
 )
 
-// tryPause is the time between two attempts to remove nodes.
-const tryPause = 200 * time.Millisecond
-
 // Fault is the fault.
 func Fault() nemesis.Fault {
 	return nemesis.Fault{
@@ -71,17 +68,11 @@ func start(ctx context.Context, env *nemesis.Env, step nemesis.Step) (nemesis.Ac
 	}
 	o := options.Values(step.Opts)
 	c := &change{env: env, id: step.ID, again: step.Arg == replace, every: o.Duration("every")}
-	end := env.Runtime.Now() + step.For
-	for {
-		err := c.begin(ctx, step)
-		if err == nil {
-			return c, c.leave(ctx, end)
-		}
-		if env.Runtime.Now()+tryPause > end || env.Runtime.Sleep(ctx, tryPause) != nil {
-			// Other faults have taken the majority, or these nodes must stay.
-			return nil, nemesis.Skip(step, err.Error())
-		}
+	if err := c.begin(ctx, step); err != nil {
+		// Other faults have taken the majority, or these nodes must stay.
+		return nil, nemesis.Skip(step, err.Error())
 	}
+	return c, c.leave(ctx)
 }
 
 // begin looks who the members are, and chooses among them.
@@ -102,23 +93,14 @@ func (c *change) begin(ctx context.Context, step nemesis.Step) error {
 	return nil
 }
 
-// leave removes the nodes, trying again until the system shows them gone or the
-// time is over; replaced ones are added again.
-func (c *change) leave(ctx context.Context, end time.Duration) error {
-	rt := c.env.Runtime
-	for {
-		_ = c.env.Remove(ctx, c.id, c.choice.Nodes) // what came of it is looked at
-		if out, err := c.out(ctx); err == nil && out {
-			c.rounds++
-			break
-		}
-		if rt.Now()+tryPause > end {
-			break // it never bit
-		}
-		if err := rt.Sleep(ctx, tryPause); err != nil {
-			return err
-		}
+// leave removes the nodes, and looks whether the system shows them gone; replaced
+// ones are added again. It is one attempt.
+func (c *change) leave(ctx context.Context) error {
+	_ = c.env.Remove(ctx, c.id, c.choice.Nodes) // what came of it is looked at
+	if out, err := c.out(ctx); err != nil || !out {
+		return nil //nolint:nilerr // not yet: the probe tries again
 	}
+	c.rounds++
 	if c.again {
 		return c.Heal(ctx)
 	}
@@ -148,7 +130,7 @@ func (c *change) Drive(ctx context.Context, until time.Duration) error {
 		if members, err := c.env.Voters(ctx); err != nil || len(c.env.Removable(c.choice.Nodes, members)) < len(c.choice.Nodes) {
 			continue // not now: it would cost the majority
 		}
-		if err := c.leave(ctx, until); err != nil {
+		if err := c.leave(ctx); err != nil {
 			return err
 		}
 	}
@@ -158,13 +140,14 @@ func (c *change) Drive(ctx context.Context, until time.Duration) error {
 // Targets are the nodes that leave.
 func (c *change) Targets() []string { return c.choice.Nodes }
 
-// Probe tells whether the system has shown the nodes to be out, or does now.
+// Probe tells whether the system has shown the nodes to be out. What other faults
+// kept from happening is tried again.
 func (c *change) Probe(ctx context.Context) (bool, any, error) {
-	if c.rounds > 0 {
-		return true, c.evidence(), nil
+	var err error
+	if c.rounds == 0 {
+		err = c.leave(ctx)
 	}
-	out, err := c.out(ctx)
-	return out, c.evidence(), err
+	return c.rounds > 0, c.evidence(), err
 }
 
 func (c *change) evidence() map[string]any {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -255,6 +256,11 @@ func (d *degraded) Probe(ctx context.Context) (bool, any, error) {
 	m, err := d.measure(ctx, links)
 	if err != nil {
 		return false, nil, err
+	}
+	cut = d.env.CutByOthers(d.id)
+	maps.DeleteFunc(m, func(l cluster.Link, _ cluster.Quality) bool { return cut[l] })
+	if len(m) == 0 {
+		return false, map[string]any{"masked": "other faults cut all of its links meanwhile"}, nil
 	}
 	shown := 0
 	for _, q := range m {
