@@ -54,6 +54,9 @@ func both(a, b cluster.Shape) cluster.Shape {
 	return a
 }
 
+// backlog is how much a link of limited rate holds back before it drops what comes.
+const backlog = 500 * time.Millisecond
+
 // passage is what a link does to one frame.
 type passage struct {
 	lost, corrupt bool
@@ -71,7 +74,11 @@ func (w *World) pass(from, to int, size int, at time.Duration, noise bool) passa
 		least, mean, noise = net.ClientLeast, net.ClientMean, false
 	}
 	p := passage{at: at + w.exponential(least, mean), lost: l.cut > 0}
-	if s.Rate > 0 {
+	switch {
+	case s.Rate == 0:
+	case l.busy-at > backlog:
+		p.lost = true
+	default:
 		l.busy = max(l.busy, at) + time.Duration(float64(size*8)/float64(s.Rate)*float64(time.Second))
 		p.at += l.busy - at
 	}
@@ -238,6 +245,7 @@ func (w *World) Measure(ctx context.Context, links []cluster.Link, p cluster.Pro
 func (w *World) measure(from, to int, p cluster.Probes) (q cluster.Quality, last time.Duration) {
 	l := w.links[from][to]
 	kept, busy := l.last, l.busy
+	l.busy = 0 // probes do not wait behind the frames
 	var delays, arrivals []time.Duration
 	for i := range p.Count {
 		at := w.now + time.Duration(i)*p.Every
@@ -256,7 +264,7 @@ func (w *World) measure(from, to int, p cluster.Probes) (q cluster.Quality, last
 		delays, arrivals = append(delays, x.at-at), append(arrivals, x.at)
 		last = max(last, x.at)
 	}
-	l.last, l.busy = kept, busy // probes make no queue for the frames
+	l.last, l.busy = kept, busy // nor the frames behind them
 	if q.Received == 0 {
 		return q, w.now + time.Duration(p.Count)*p.Every
 	}
