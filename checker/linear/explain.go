@@ -28,7 +28,7 @@ func (p *plan) explainAny(pt part, d *decision) {
 // the operation whose return was the first that could not be explained.
 func (p *plan) explainSearch(pt part, bad int32, d *decision) {
 	h := pt.v.h
-	if slices.Contains(h.Fs(), "append") {
+	if slices.Contains(h.Fs(), "append") || p.o.Model.Name == "queue" {
 		bad = p.bisect(pt.v, bad)
 	}
 	i := int(bad)

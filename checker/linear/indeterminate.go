@@ -31,7 +31,7 @@ func (s *search) tryMay(cursor, base int32, minRet int64) bool {
 			continue
 		}
 		to, ok := s.p.m.Step(s.state, c.op)
-		if !ok || to == s.state || s.overwrites(c.op, to) {
+		if !ok || to == s.state || s.overwrites(c.op, to) || s.robs(c.op) {
 			continue
 		}
 		s.place(n+ci, base+j, to)

@@ -55,6 +55,13 @@ func mutants() []mutant {
 		{"operations of unknown fate go before they were invoked", "indeterminate.go", "if c.taken == len(c.items) || s.p.may[c.items[c.taken]].inv > minRet {\n\t\t\tcontinue\n\t\t}\n\t\tto, ok", "if c.taken == len(c.items) {\n\t\t\tcontinue\n\t\t}\n\t\tto, ok"},
 		{"those that another of them wants are never tried", "indeterminate.go", "some && !seen(u)", "some && false && !seen(u)"},
 		{"calls and returns at one time are in order", "view.go", "p.must[open[0]].ret < p.must[k].inv", "p.must[open[0]].ret <= p.must[k].inv"},
+		// Its look ahead in queues.
+		{"a dequeue goes at once although others take its element", "line.go", "return x.times == 1 && x.taken == 1", "return x.taken > 0"},
+		{"a dequeue of unknown result takes no first element", "line.go", "len(l.held) > 0 && l.spans[l.held[0]].by != forever", "len(l.held) > 0"},
+		{"dequeues of unknown result take nothing", "line.go", "if blind--; blind < 0 {", "if blind = -1; blind < 0 {"},
+		{"enqueues of unknown fate are dropped", "line.go", "s.taken > 0 && s.taken < s.times:", "false:"},
+		{"an enqueue that is needed was over at once", "line.go", "e.ret = s.by + 1", "e.ret = e.inv"},
+		{"all copies of an element are taken", "line.go", "if s.taken < s.times {", "if false {"},
 		// Elements of sets, and claimed orders.
 		{"an element may be seen before it was added", "element.go", "e.ret(t) < e.inv(e.add)", "false && e.ret(t) < e.inv(e.add)"},
 		{"an element that was added may be missing", "element.go", "f >= 0 && e.inv(f) > e.ret(up)", "f >= 0 && false && e.inv(f) > e.ret(up)"},

@@ -60,6 +60,7 @@ type search struct {
 	byValue  map[history.Value][]int32 // classes that give a value
 	keyed    model.Keyed
 	growing  model.Growing
+	line     *line
 	arena    []usedNode
 	dead     table
 	steps    int
@@ -96,12 +97,21 @@ type candidate struct {
 	state model.State
 }
 
+// bytes is what the search holds, about.
+func (s *search) bytes() int64 {
+	each := int64(searchBytes + entryBytes)
+	if s.line != nil {
+		each += spanBytes
+	}
+	return int64(len(s.p.must)+len(s.p.may))*each + int64(cap(s.arena))*12 + s.dead.bytes() + s.p.m.Bytes()
+}
+
 const searchBytes = 16 + 4 + 24 // links, rank and frame of one operation
 
 func runSearch(p *problem, b *budget) (outcome, error) {
 	s := &search{p: p, b: b, arena: make([]usedNode, 1), bad: -1}
 	defer func() { _ = b.grow(-s.reserved) }()
-	if err := s.reserve(int64(len(p.must)+len(p.may)) * (searchBytes + entryBytes)); err != nil {
+	if err := s.reserve(s.bytes()); err != nil {
 		return outcome{}, err
 	}
 	s.init()
@@ -140,6 +150,9 @@ func (s *search) init() {
 	s.stack = make([]frame, 0, n)
 	s.keyed, _ = s.p.m.(model.Keyed)
 	s.growing, _ = s.p.m.(model.Growing)
+	if m, ok := s.p.m.(model.Lined); ok {
+		s.line = newLine(s.p, m)
+	}
 	s.byValue = map[history.Value][]int32{}
 	index := map[model.Op]int32{}
 	for i, e := range s.p.may {
@@ -252,7 +265,7 @@ func (s *search) run() (bool, error) {
 			if s.left == 0 {
 				return true, nil
 			}
-			pruned = s.pruned() || s.growing != nil && s.hopeless()
+			pruned = s.pruned() || s.growing != nil && s.hopeless() || s.line != nil && s.stuck()
 		}
 		if !pruned {
 			if s.try(cursor) {
@@ -278,15 +291,14 @@ func (s *search) account() error {
 	if err := s.b.spent(); err != nil {
 		return err
 	}
-	n := int64(len(s.p.must)+len(s.p.may))*(searchBytes+entryBytes) +
-		int64(cap(s.arena))*12 + s.dead.bytes() + s.p.m.Bytes()
-	if n > s.reserved {
+	if n := s.bytes(); n > s.reserved {
 		return s.reserve(n - s.reserved)
 	}
 	return nil
 }
 
-// purge places every pure operation at the head that may go now.
+// purge places every pure operation at the head that may go now, and in queues
+// every dequeue that has to be the next one.
 func (s *search) purge() {
 	for n := s.next[s.head]; n != s.head && n&1 == 0; {
 		e := &s.p.must[n/2]
@@ -299,6 +311,13 @@ func (s *search) purge() {
 				}
 				s.place(n/2, forced, to)
 				n = after
+				continue
+			}
+		}
+		if s.line != nil && s.line.sure(e.op) {
+			if to, ok := s.p.m.Step(s.state, e.op); ok {
+				s.place(n/2, forced, to)
+				n = s.next[s.head] // others may go in the new state
 				continue
 			}
 		}
@@ -319,7 +338,7 @@ func (s *search) try(cursor int32) bool {
 			continue
 		}
 		if to, ok := s.p.m.Step(s.state, e.op); ok {
-			s.insert(candidate{n / 2, e.ret, to})
+			s.insert(candidate{n / 2, s.due(e), to})
 		}
 	}
 	if n != s.head {
@@ -334,6 +353,14 @@ func (s *search) try(cursor int32) bool {
 		return false
 	}
 	return s.tryMay(cursor, int32(len(s.cand)), minRet) //nolint:gosec // few
+}
+
+// due is by when an operation has to go, in the order in which they are tried.
+func (s *search) due(e *entry) int64 {
+	if s.line != nil && e.op.Code == model.CodeEnqueue {
+		return s.line.spans[e.op.A].by // elements leave as they came
+	}
+	return e.ret
 }
 
 func (s *search) insert(c candidate) {

@@ -167,8 +167,12 @@ func problems(h *history.History, parts []part, spec model.Spec) ([]*problem, er
 // as wanting it only if they are kept themselves, hence the fixpoint, which
 // starts from the definite ones.
 func (p *problem) shrink() {
+	if len(p.may) == 0 {
+		return
+	}
+	p.shrinkLine()
 	k, ok := p.m.(model.Keyed)
-	if !ok || len(p.may) == 0 {
+	if !ok {
 		return
 	}
 	wanted := map[history.Value]bool{}

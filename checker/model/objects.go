@@ -588,6 +588,22 @@ func (m *queue) Step(s State, op Op) (State, bool) {
 	}
 }
 
+// Line appends the elements of s, the first one first.
+func (m *queue) Line(s State, elements []history.Value) []history.Value {
+	for text := m.states[s]; text != ""; text = text[8:] {
+		elements = append(elements, history.Value(binary.LittleEndian.Uint64([]byte(text[:8])))) //nolint:gosec // bits
+	}
+	return elements
+}
+
+// Lined machines hold elements that leave in the order in which they came, so that
+// a search can see that one will not leave in time. Their operations are CodeEnqueue
+// and CodeDequeue.
+type Lined interface {
+	// Line appends the elements of s to a slice, the first one first.
+	Line(s State, elements []history.Value) []history.Value
+}
+
 func (m *queue) intern(t string) State {
 	id, ok := m.ids[t]
 	if !ok {
