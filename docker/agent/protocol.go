@@ -80,6 +80,4 @@ const (
 	FeatureLoss  = "loss"  // nf_tables with random numbers
 	FeatureQueue = "queue" // packets handed to user space: delay, jitter, reorder, rate
 	FeatureCopy  = "copy"  // whole packets handed to user space, and sent from there: duplicate, corrupt
-	FeatureNetem = "netem" // the kernel's own emulator
-	FeatureTBF   = "tbf"   // the kernel's token bucket
 )

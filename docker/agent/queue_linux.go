@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/florianl/go-nfqueue/v2"
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -28,7 +27,8 @@ const (
 	overtaken = 10 * time.Millisecond
 )
 
-// queue holds packets back in user space, which works on kernels without netem.
+// queue holds packets back in user space, which works on kernels with and without
+// netem alike.
 type queue struct {
 	nf     *nfqueue.Nfqueue
 	copies *copies // nil for a queue that sees the packets' headers only
@@ -286,38 +286,4 @@ func roomy(conn *net.UDPConn) {
 	_ = raw.Control(func(fd uintptr) {
 		_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, readBuffer)
 	})
-}
-
-// qdiscs says why the kernel's own emulator and token bucket cannot be used.
-func qdiscs() (netem, tbf string) {
-	link, err := device()
-	if err != nil {
-		return err.Error(), err.Error()
-	}
-	attrs := netlink.QdiscAttrs{LinkIndex: link, Handle: netlink.MakeHandle(1, 0), Parent: netlink.HANDLE_ROOT}
-	try := func(d netlink.Qdisc) string {
-		err := netlink.QdiscAdd(d)
-		if err == nil {
-			err = netlink.QdiscDel(d)
-		}
-		return reason(err)
-	}
-	netem = try(netlink.NewNetem(attrs, netlink.NetemQdiscAttrs{Latency: 1}))
-	const rate = 1 << 30
-	tbf = try(&netlink.Tbf{QdiscAttrs: attrs, Rate: rate, Limit: 1 << 20, Buffer: netlink.Xmittime(rate, 256<<10)})
-	return netem, tbf
-}
-
-// device is the index of the interface to the other nodes.
-func device() (int, error) {
-	all, err := net.Interfaces()
-	if err != nil {
-		return 0, err
-	}
-	for _, i := range all {
-		if i.Flags&net.FlagLoopback == 0 && i.Flags&net.FlagUp != 0 {
-			return i.Index, nil
-		}
-	}
-	return 0, net.UnknownNetworkError("no interface but the loopback")
 }

@@ -282,7 +282,6 @@ func (r *nftRules) features() map[string]string {
 	if fresh {
 		_ = r.drop() // or at the next change
 	}
-	out[FeatureNetem], out[FeatureTBF] = qdiscs()
 	return out
 }
 
