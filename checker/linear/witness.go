@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 
@@ -45,18 +46,17 @@ func among(z *zones, full view, c conflict) (*zones, conflict, bool) {
 	if c.kind != kindZones {
 		return nil, c, false
 	}
-	values := map[history.Value]bool{}
-	for _, k := range []int32{c.a, c.b, c.c, c.d} {
-		if k >= 0 {
-			values[z.col.val[k]] = true
-		} else {
-			values[history.Nil] = true
+	value := func(k int32) history.Value {
+		if k < 0 {
+			return history.Nil
 		}
+		return z.col.val[k]
 	}
+	a, b, x, y := value(c.a), value(c.b), value(c.c), value(c.d)
 	var ops []int32
 	var col columns
 	for k, code := range z.col.code {
-		if code&^open != dropped && values[z.col.val[k]] {
+		if v := z.col.val[k]; code&^open != dropped && (v == a || v == b || v == x || v == y) {
 			ops = append(ops, int32(full.at(k))) //nolint:gosec // an op number
 			col.inv, col.ret, col.code, col.val = append(col.inv, z.col.inv[k]), append(col.ret, z.col.ret[k]), append(col.code, code), append(col.val, z.col.val[k])
 		}
@@ -416,9 +416,9 @@ func (e *explainer) staleName(c, d int32) string {
 	now, told := e.value(x), h.Done(x)
 	heal := lastHeal(h)
 	z := e.whole // the zones of a prefix do not know what came later
-	for k := range z.n {
-		i := z.v.at(k)
-		if at := h.Invoke(i); z.col.code[k]&^open == dropped || at <= h.Done(r) && at < heal {
+	after := sort.Search(z.n, func(k int) bool { at := h.Invoke(z.v.at(k)); return at > h.Done(r) || at >= heal })
+	for k := after; k < z.n; k++ {
+		if z.col.code[k]&^open == dropped {
 			continue
 		}
 		v, ok := z.sawAt(k)
