@@ -146,33 +146,40 @@ func (j *judgement) endOf(g grant, own []grant) ending {
 			end, definite = ending{x.inv, x.op, "when it asked to release it"}, true
 		}
 	}
+	heard := !definite
 	for _, x := range own {
 		if x.op == g.op || x.inv < g.ret || x.inv > end.at {
 			continue
 		}
 		switch {
 		case x.f == Lost:
-			end = heeded(g, x, own)
+			end = heeded(g, ending{x.inv, x.op, "when it learnt of the loss"}, own)
 		case x.f == Acquire:
 			end = ending{x.inv, x.op, "when it asked for it again"}
-		case x.f == Release && (x.typ == history.Info && !definite || x.typ == history.Fail && x.saw):
+		case x.f == Release && (!definite || x.typ == history.Fail && x.saw):
 			end = ending{x.inv, x.op, "when it asked to release it"}
+		default:
+			continue
 		}
+		heard = false
+	}
+	if heard {
+		return heeded(g, end, own) // it may have heeded it, and not have come to say so
 	}
 	return end
 }
 
-// heeded is the end of the hold of g whose owner learnt of its loss by x. By its own
+// heeded is the end of the hold of g whose owner may heed its lease: by its own
 // deadline it relies on the lock no more, however late it says so; but what it did
 // under the lock until then shows that it did rely on it.
-func heeded(g, x grant, own []grant) ending {
-	end := ending{x.inv, x.op, "when it learnt of the loss"}
+func heeded(g grant, end ending, own []grant) ending {
+	told := end.at
 	if g.lease > 0 && g.inv+g.lease < end.at {
 		end.at = max(g.ret, g.inv+g.lease)
-		end.why = "when its lease ran out by its own clock, which it heeded"
+		end.why = "when its lease ran out by its own clock"
 	}
 	for _, u := range own {
-		if u.f == Update && u.typ == history.OK && u.inv >= g.ret && u.ret <= x.inv && u.ret > end.at {
+		if u.f == Update && u.typ == history.OK && u.inv >= g.ret && u.ret <= told && u.ret > end.at {
 			end = ending{u.ret, u.op, "when it had updated the guarded data"}
 		}
 	}

@@ -8,12 +8,13 @@
 // Only certain holds count. One begins when its acquire has returned, and ends
 // at the earliest of
 //
-//   - the invocation of its release: of the last one that was not refused, so
-//     that one of unknown fate ends it, unless a successful one follows;
-//   - the holder learning that it no longer holds it (a release that saw another
-//     holder, or a lost operation; then its own deadline counts if that was sooner,
-//     or the end of its last update if that was later);
-//   - the end of its process, that is the last completion of the session;
+//   - the invocation of its release: of the last one that succeeded; if none did, of
+//     the first, since from then on the holder relies on it no more;
+//   - the invocation of a release that saw another holder;
+//   - the holder learning that it no longer holds it (a lost operation), or the end of
+//     its process, that is the last completion of the session; of either, its own
+//     deadline counts if that was sooner, and then the end of its last update if that
+//     was later: a holder that heeds its lease need not have come to say so;
 //   - under a promise that a lease bounds, its own deadline by its own clock: the
 //     invocation of the acquire, plus the lease, less what clocks may be off.
 //

@@ -44,11 +44,17 @@ func random(rng *rand.Rand) []history.Op {
 			continue
 		}
 		now += rng.IntN(4)
-		if rng.IntN(4) == 0 {
+		last := []history.Type{history.OK, history.OK, history.Info}[rng.IntN(3)]
+		if last == history.OK && rng.IntN(4) == 0 {
 			add(lock.Release, history.Fail)
 		}
-		add(lock.Release, []history.Type{history.OK, history.OK, history.Info}[rng.IntN(3)])
+		add(lock.Release, last)
 	}
+	return ordered(events)
+}
+
+// ordered are the events in time.
+func ordered(events []stamped) []history.Op {
 	slices.SortStableFunc(events, func(a, b stamped) int {
 		return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(min(a.op.Type, 1), min(b.op.Type, 1)))
 	})
@@ -61,7 +67,7 @@ func random(rng *rand.Rand) []history.Op {
 }
 
 // The twin is the exact search on the sequential specification of a mutex with
-// owners: where every hold is released in the end, an overlap of certain holds is
+// owners: where every hold is released in the end, and once unless that succeeds, an overlap of certain holds is
 // all that can be wrong.
 func TestAgreesWithSearch(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
@@ -85,6 +91,70 @@ func TestAgreesWithSearch(t *testing.T) {
 	}
 	if invalid < 1000 {
 		t.Errorf("only %d anomalies among 20,000 histories", invalid)
+	}
+}
+
+// leased draws a history of holds with leases, in which owners update the data, learn
+// of losses, and ask more than once to release the lock.
+func leased(rng *rand.Rand) []history.Op {
+	var events []stamped
+	for p := range 2 + rng.IntN(2) {
+		now := rng.IntN(8)
+		asked := map[string]any{"owner": fmt.Sprint("o", p)}
+		granted := map[string]any{"owner": fmt.Sprint("o", p), "lease_ns": int64(rng.IntN(8)) * int64(time.Millisecond)}
+		for i, f := range append([]string{lock.Acquire}, []string{lock.Update, lock.Update, lock.Lost, lock.Release, lock.Release, lock.Release}[rng.IntN(4):][:rng.IntN(4)]...) {
+			op := history.Op{Process: history.Process(p), F: f, Key: "x", Value: asked}
+			events = append(events, stamped{now, op})
+			now += 1 + rng.IntN(4)
+			op.Type = history.OK
+			switch {
+			case f == lock.Acquire:
+				op.Value = granted
+			case f != lock.Lost && i > 0:
+				op.Type = []history.Type{history.OK, history.Fail, history.Fail, history.Info}[rng.IntN(4)]
+				if op.Type == history.Fail && rng.IntN(2) == 0 {
+					op.Observed = &history.Seen{Value: "other"}
+				}
+			}
+			events = append(events, stamped{now, op})
+			now += 1 + rng.IntN(4)
+			if op.Type == history.Info {
+				break
+			}
+		}
+	}
+	return ordered(events)
+}
+
+// A run may end at any moment, before a holder comes to say that it has heeded its
+// lease: what is right to its end was right until then.
+func TestCutShort(t *testing.T) {
+	rng := rand.New(rand.NewPCG(3, 4))
+	check := func(ops []history.Op, p lock.Promise) (checker.Verdict, *history.History) {
+		h, err := history.Of(ops...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return lock.New(lock.Options{Promise: p}).Check(context.Background(), h).Verdict, h
+	}
+	valid := 0
+	for range 5000 {
+		ops := leased(rng)
+		for _, p := range []lock.Promise{lock.Exclusion, lock.WithinLease} {
+			v, h := check(ops, p)
+			if v != checker.Valid {
+				continue
+			}
+			valid++
+			for n := 1; n < len(ops); n++ {
+				if v, _ := check(ops[:n], p); v == checker.Invalid {
+					t.Fatalf("%s: valid, but its first %d events are invalid:\n%s", p, n, lines(h))
+				}
+			}
+		}
+	}
+	if valid < 1000 || valid > 9000 {
+		t.Errorf("%d of 10,000 histories are valid", valid)
 	}
 }
 

@@ -44,6 +44,7 @@ type locked struct {
 type hold struct {
 	owner    string
 	from, to int
+	asked    int           // when its release was first asked for, if that failed
 	at       time.Duration // when it was granted
 	until    time.Duration // its own deadline, history.Forever without a lease
 }
@@ -165,17 +166,22 @@ func (l *locked) again(o *op, who string) string {
 	return ""
 }
 
-// ends says whether the release ends a hold that was certain until then: it was
-// done, or shows that its owner thought so, who did not rely on a lease.
+// ends says whether the release ends a hold. One that failed, and says nothing of
+// other holders, may be asked for again by who relies on a lease; who does not
+// held it until it asked.
 func (l *locked) ends(o *op, who string) bool {
 	if o.done.Type == history.Fail && o.done.Observed == nil {
 		h := l.by[who]
+		if h != nil && h.asked == 0 {
+			h.asked = o.seq
+		}
 		return h != nil && h.until == history.Forever
 	}
 	return o.done.Type != history.Info
 }
 
-// released ends a hold: it was certain until its release was asked for.
+// released ends a hold: it was certain until its release was asked for, for the
+// first time unless it succeeded.
 func (l *locked) released(o *op, who string) string {
 	h := l.by[who]
 	delete(l.by, who)
@@ -184,6 +190,9 @@ func (l *locked) released(o *op, who string) string {
 	}
 	b := *h
 	b.to = o.seq
+	if b.asked > 0 && o.done.Type != history.OK {
+		b.to = b.asked
+	}
 	for _, a := range l.past {
 		if a.owner == b.owner || a.from >= b.to || b.from >= a.to {
 			continue
