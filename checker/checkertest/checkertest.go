@@ -66,7 +66,7 @@ func Format(h *history.History, r checker.Result) string {
 }
 
 // metamorphic holds a checker to what must not change its verdict: other names
-// of processes and keys.
+// of processes and keys; and a run that is cut short is right if all of it is.
 func metamorphic(t *testing.T, c checker.Checker, h *history.History, want checker.Result) {
 	t.Helper()
 	events := Events(h)
@@ -82,6 +82,18 @@ func metamorphic(t *testing.T, c checker.Checker, h *history.History, want check
 	}
 	if got := c.Check(context.Background(), renamed); got.Verdict != want.Verdict {
 		t.Errorf("renaming processes and keys changed the verdict from %v to %v (%s)", want.Verdict, got.Verdict, got.Reason)
+	}
+	for n := 1; n < len(events) && want.Verdict == checker.Valid; n++ {
+		if events[n].Time == events[n-1].Time {
+			continue // of equal stamps, none is before the other
+		}
+		short, err := history.Of(events[:n]...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := c.Check(context.Background(), short); got.Verdict == checker.Invalid {
+			t.Errorf("all of it is valid, but its first %d events are not: %v", n, got.Anomalies)
+		}
 	}
 }
 

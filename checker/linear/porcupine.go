@@ -1,6 +1,7 @@
 package linear
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"time"
@@ -29,11 +30,12 @@ func (p *plan) byPorcupine(pt part) decision {
 		p.measured.Store(true)
 		d.verdict = v
 		if err != nil {
-			d.reason = fmt.Sprintf("porcupine stopped on %s: %v", keyName(pt.name), err)
+			d.reason = err.Error()
 		}
 	}
-	if d.verdict == checker.Unknown && d.reason == "" {
-		d.reason = fmt.Sprintf("porcupine could not decide %s within its limits", keyName(pt.name))
+	if d.verdict == checker.Unknown {
+		d.reason = fmt.Sprintf("no violation among the first 0 operations of %s, since porcupine does not tell how far it got; %s",
+			keyName(pt.name), cmp.Or(d.reason, "the time limit was reached"))
 	}
 	if d.verdict == checker.Invalid && int(p.found.Add(1)) <= p.o.MaxAnomalies {
 		p.explainAny(pt, &d)

@@ -36,7 +36,7 @@ func TestIntegrationBudget(t *testing.T) {
 		out, peak := together(t, bin, "check", "--model", model, "--engine", engine, "--timeout", "5s", "--memory", "512MiB", file)
 		line, why, _ := strings.Cut(out, "\n")
 		fields := strings.Split(line, "\t")
-		if len(fields) < 6 || fields[1] != "unknown" || !strings.Contains(why, "limit") {
+		if len(fields) < 6 || fields[1] != "unknown" || !strings.Contains(why, "limit") || !strings.Contains(why, "no violation among the first") {
 			t.Fatalf("%s by %s, seed %d: expected an unknown verdict and how far it got, found\n%s", model, engine, i+1, out)
 		}
 		ms, err := strconv.ParseFloat(fields[5], 64)
