@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/faultline-dev/faultline/checker"
+	"github.com/faultline-dev/faultline/checker/checkertest"
 	"github.com/faultline-dev/faultline/checker/synth"
 	"github.com/faultline-dev/faultline/history"
 )
@@ -385,5 +387,81 @@ func TestStaleReads(t *testing.T) {
 	right, _ := synth.History(synth.Options{Model: "cas-register", Ops: 5000, Processes: 8, Keys: 3, Info: 0.05, Seed: 1})
 	if l := Judge(context.Background(), right, Options{}); l.Staleness.All.Behind != 0 {
 		t.Errorf("a right history has stale reads: %+v", l.Staleness.All)
+	}
+}
+
+// A read is behind by what was certainly written since, whatever other reads saw.
+func TestLags(t *testing.T) {
+	for text, want := range map[string][]int{
+		// A stale read makes no other one stale.
+		`
+p1 write 1 |-|
+p1 write 2     |-|
+p2 read 1          |-|
+p3 read 2              |-|
+p3 read 2                  |-|`: {1, 0, 0},
+		// Writes at one time have no order.
+		`
+p1 write 1 |-------|
+p2 write 2   |-|
+p3 read 1            |-|
+p3 read nil            |-|`: {0, 2},
+		// A write of unknown fate counts from when it was seen.
+		`
+p1 write 1 |-|
+p2 write 2     |-?
+p3 read 1          |-|
+p3 read 2              |-|
+p3 read 1                  |-|`: {0, 0, 1},
+	} {
+		h, err := checkertest.Parse(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tab, err := read(h)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []int
+		for _, l := range tab.lags() {
+			got = append(got, int(l.versions))
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("reads are behind by %v, not %v, in%s", got, want, text)
+		}
+	}
+}
+
+// Nodes disagree for good only if they do after the last write was over.
+func TestEventual(t *testing.T) {
+	for text, want := range map[string]checker.Verdict{
+		`
+p1 n1 write 1 |-|
+p2 n1 read 1      |-|
+p3 n2 read nil    |-|`: checker.Invalid,
+		`
+p1 n1 write 1 |------|
+p2 n1 read 1     |-|
+p3 n2 read nil   |-|`: checker.Unknown,
+		`
+p1 n1 write 1 |-?
+p2 n1 read 1       |-|
+p3 n2 read nil     |-|`: checker.Unknown,
+		`
+p1 n1 write 1 |-|
+p2 n1 read 1      |-|
+p3 n2 read 1      |-|`: checker.Valid,
+	} {
+		h, err := checkertest.Parse(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tab, err := read(h)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r := tab.eventual(); r.Verdict != want {
+			t.Errorf("%v (%s), not %v:%s", r.Verdict, r.Reason, want, text)
+		}
 	}
 }

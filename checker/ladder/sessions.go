@@ -207,8 +207,8 @@ func (t *table) eventual() Rung {
 	last := map[[2]int]int32{}
 	for i, k := range t.kind {
 		switch {
-		case k == writer || k == both:
-			mutated = max(mutated, h.Invoke(i))
+		case (k == writer || k == both) && h.Type(i) == history.OK:
+			mutated = max(mutated, h.Return(i))
 		case k == reader && h.Invoke(i) >= heal:
 			last[[2]int{h.KeyID(i), h.NodeID(i)}] = int32(i) //nolint:gosec // an op number
 		}

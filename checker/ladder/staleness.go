@@ -55,10 +55,11 @@ type lag struct {
 
 // staleness bounds every read r of w from below. For another value x of the key,
 // let e(x) be when x was first certain: the least return of its write and its
-// reads. x is newer than w if an operation on w, r aside, returned before some
-// operation on x was invoked; r missed it if also e(x) < r's invocation. Values
-// of unknown fate that nobody saw do not count. O(n log n), by a Fenwick tree
-// over the values of a key in the order of their last invocations.
+// reads. x is newer than w if an operation on w, r aside, returned before the write
+// of x was invoked; r missed it if also e(x) < r's invocation. Other reads tell only
+// that a value was there, not for how long: a stale one would make all after it look
+// stale. Values of unknown fate that nobody saw do not count. O(n log n), by a
+// Fenwick tree over the values of a key in the order in which they were asked for.
 func (t *table) staleness() Staleness { return t.summary(t.lags()) }
 
 func (t *table) lags() []lag {
@@ -78,16 +79,15 @@ func (t *table) lags() []lag {
 }
 
 // scratch holds, by write: the two least returns of operations on its value, and
-// their largest invocation.
+// its invocation.
 type scratch struct{ f1, f2, g []time.Duration }
 
-func (st *scratch) see(w int32, ret, inv time.Duration) {
+func (st *scratch) see(w int32, ret time.Duration) {
 	if ret < st.f1[w] {
 		st.f1[w], st.f2[w] = ret, st.f1[w]
 	} else if ret < st.f2[w] {
 		st.f2[w] = ret
 	}
-	st.g[w] = max(st.g[w], inv)
 }
 
 func (t *table) lagsOf(ops []int32, st *scratch, lags []lag) []lag {
@@ -105,7 +105,7 @@ func (t *table) lagsOf(ops []int32, st *scratch, lags []lag) []lag {
 				reads = append(reads, i)
 			}
 			if w := t.from[i]; w >= 0 {
-				st.see(w, h.Return(int(i)), h.Invoke(int(i)))
+				st.see(w, h.Return(int(i)))
 			}
 		}
 	}
