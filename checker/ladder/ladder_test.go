@@ -451,6 +451,9 @@ p3 n2 read nil     |-|`: checker.Unknown,
 p1 n1 write 1 |-|
 p2 n1 read 1      |-|
 p3 n2 read 1      |-|`: checker.Valid,
+		`
+p2 n1 read 1      |-|
+p3 n2 read 2      |-|`: checker.Unknown,
 	} {
 		h, err := checkertest.Parse(text)
 		if err != nil {

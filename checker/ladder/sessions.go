@@ -198,6 +198,9 @@ func (o *own) need(last, w int32) bool {
 // every node's last read of a key, begun after the last of them was healed, must
 // show the same value.
 func (t *table) eventual() Rung {
+	if t.thinAir != nil {
+		return Rung{Reason: "what nobody wrote was read: " + t.thinAir.Explain}
+	}
 	h := t.h
 	var heal time.Duration
 	for _, f := range h.Faults {
