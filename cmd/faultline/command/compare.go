@@ -8,6 +8,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -96,10 +98,12 @@ func against(env *Env, baseline string, runs []reports.Results) ([]reports.Regre
 }
 
 // groups are the columns: a run, a history that is judged now, or the kinds of
-// runs in a folder.
+// runs in a folder. A run goes by what it tested that not all columns did, or by
+// its folder where that is not its alone.
 func (f *compareFlags) groups(ctx context.Context, args []string) ([]reports.Group, []reports.Results, error) {
 	var groups []reports.Group
 	var all []reports.Results
+	single := map[int]bool{}
 	for _, path := range args {
 		if runs, err := resultsIn(path); err == nil {
 			groups = append(groups, reports.GroupByVersion(runs)...)
@@ -110,10 +114,41 @@ func (f *compareFlags) groups(ctx context.Context, args []string) ([]reports.Gro
 		if err != nil {
 			return nil, nil, err
 		}
-		groups = append(groups, reports.Group{Name: filepath.Base(filepath.Clean(path)), Runs: []reports.Results{r}})
+		if target, err := filepath.EvalSymlinks(path); err == nil { // runs/latest
+			path = target
+		}
+		single[len(groups)] = r.System != ""
+		groups = append(groups, reports.Group{Name: filepath.Base(path), Runs: []reports.Results{r}})
 		all = append(all, r)
 	}
+	for i, name := range differing(groups) {
+		if single[i] && name != "" {
+			groups[i].Name = name
+		}
+	}
 	return groups, all, nil
+}
+
+// differing is what each column tested that not all did, in words; empty where
+// another column has the same.
+func differing(groups []reports.Group) []string {
+	names, columns, same := make([]string, len(groups)), map[string]int{}, map[string]int{}
+	words := func(g reports.Group) []string { return strings.Fields(reports.GroupByVersion(g.Runs[:1])[0].Name) }
+	for _, g := range groups {
+		for _, w := range words(g) {
+			columns[w]++
+		}
+	}
+	for i, g := range groups {
+		names[i] = strings.Join(slices.DeleteFunc(words(g), func(w string) bool { return columns[w] == len(groups) }), " ")
+		same[names[i]]++
+	}
+	for i, n := range names {
+		if same[n] > 1 {
+			names[i] = ""
+		}
+	}
+	return names
 }
 
 func (f *compareFlags) one(ctx context.Context, path string) (reports.Results, error) {
