@@ -77,7 +77,7 @@ plans: build ## 100 random plans of 5 s in a row on kept containers, for raft an
 	@mkdir -p bin/plans; for s in raft etcd; do \
 	from=$$(cat bin/plans/$$s 2>/dev/null || echo 1); \
 	while [ $$from -le $(PLANS) ]; do to=$$((from+$(PLANS_PIECE)-1)); [ $$to -le $(PLANS) ] || to=$(PLANS); \
-	bin/faultline run --on docker --system $$s --seeds $$from..$$to --opt reuse=true --opt plan=random --time 5s --rate 400 --concurrency 20 \
+	bin/faultline run --on docker --system $$s --seeds $$from..$$to --opt reuse=true --opt plan=random --time 5s --rate 400 --concurrency 20 --keys 20 \
 	--nemesis partition,delay,loss,duplicate,reorder,corrupt,rate,kill,pause,restart,rolling --runs bin/plans/runs; code=$$?; \
 	[ $$code -eq 0 ] || [ $$code -eq 2 ] || exit $$code; rm -rf bin/plans/runs; \
 	from=$$((to+1)); echo $$from > bin/plans/$$s; done; done

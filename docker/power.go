@@ -12,11 +12,26 @@ import (
 )
 
 const (
-	// startTries and startPause: the engine may not have noticed yet that the
-	// container it is to start has died.
-	startTries = 50
-	startPause = 20 * time.Millisecond
+	// tries and tryPause: the engine may not have noticed yet that the container it is
+	// to start has died, and cannot freeze one whose processes are too busy.
+	tries    = 50
+	tryPause = 20 * time.Millisecond
 )
+
+// again asks the engine until it does what it is asked for.
+func again(ctx context.Context, ask func() error) (err error) {
+	for range tries {
+		if err = ask(); err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(tryPause):
+		}
+	}
+	return err
+}
 
 // each does something with all of a node's system containers in their order, one
 // change at a time.
@@ -80,21 +95,14 @@ func (c *Cluster) Start(ctx context.Context, node string) error {
 }
 
 func (c *Cluster) startAll(ctx context.Context, node string) error {
-	return c.each(ctx, node, "start", func(id string, s *container.State) (err error) {
+	return c.each(ctx, node, "start", func(id string, s *container.State) error {
 		if s.Running {
 			return nil
 		}
-		for range startTries {
-			if _, err = c.engine.ContainerStart(ctx, id, client.ContainerStartOptions{}); err == nil {
-				return nil
-			}
-			select {
-			case <-ctx.Done():
-				return ctx.Err()
-			case <-time.After(startPause):
-			}
-		}
-		return err
+		return again(ctx, func() error {
+			_, err := c.engine.ContainerStart(ctx, id, client.ContainerStartOptions{})
+			return err
+		})
 	})
 }
 
@@ -122,8 +130,10 @@ func (c *Cluster) Pause(ctx context.Context, node string) error {
 		if !s.Running || s.Paused {
 			return nil
 		}
-		_, err := c.engine.ContainerPause(ctx, id, client.ContainerPauseOptions{})
-		return err
+		return again(ctx, func() error {
+			_, err := c.engine.ContainerPause(ctx, id, client.ContainerPauseOptions{})
+			return err
+		})
 	})
 }
 
