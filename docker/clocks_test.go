@@ -56,11 +56,13 @@ func TestIntegrationClockRaft(t *testing.T) {
 	}
 	for _, rate := range []float64{3, 1, 0.5, 1} {
 		skew(t, c, cluster.Skew{Rate: rate})
-		got := pace()
-		t.Logf("rate %v: the node's clock runs %.3f times as fast", rate, got)
-		if got < rate*0.85 || got > rate*1.15 {
-			t.Errorf("rate %v: the node's clock runs %.3f times as fast", rate, got)
-		}
+		measure(t, func(t measuring) {
+			got := pace()
+			t.Logf("rate %v: the node's clock runs %.3f times as fast", rate, got)
+			if got < rate*0.85 || got > rate*1.15 {
+				t.Errorf("rate %v: the node's clock runs %.3f times as fast", rate, got)
+			}
+		})
 	}
 }
 
@@ -88,18 +90,20 @@ func wrong(t *testing.T, c *docker.Cluster, slack time.Duration, ask func(*testi
 	t.Helper()
 	look := func(what string, want time.Duration) {
 		t.Helper()
-		got := time.Until(ask(t, c))
-		t.Logf("%s: by the node itself %v ahead", what, got)
-		if (got - want).Abs() > slack {
-			t.Errorf("%s: by the node itself %v ahead, want %v", what, got, want)
-		}
-		measured, err := c.Offsets(t.Context(), []string{"n1"})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got, ok := measured["n1"]; !ok || (got-want).Abs() > 10*time.Millisecond {
-			t.Errorf("%s: measured %v ahead, want %v", what, got, want)
-		}
+		measure(t, func(m measuring) {
+			got := time.Until(ask(t, c))
+			m.Logf("%s: by the node itself %v ahead", what, got)
+			if (got - want).Abs() > slack {
+				m.Errorf("%s: by the node itself %v ahead, want %v", what, got, want)
+			}
+			measured, err := c.Offsets(m.Context(), []string{"n1"})
+			if err != nil {
+				m.Fatal(err)
+			}
+			if got, ok := measured["n1"]; !ok || (got-want).Abs() > 10*time.Millisecond {
+				m.Errorf("%s: measured %v ahead, want %v", what, got, want)
+			}
+		})
 	}
 	look("before", 0)
 	for _, off := range []time.Duration{time.Hour, -2 * time.Hour} {
@@ -134,26 +138,27 @@ func drifts(t *testing.T, c *docker.Cluster, ask func(*testing.T, *docker.Cluste
 	if err := c.Reset(t.Context(), "n1"); err != nil {
 		t.Fatal(err)
 	}
-	if got := time.Until(ask(t, c)); got.Abs() > 200*time.Millisecond {
-		t.Errorf("after it %v ahead", got)
-	}
+	measure(t, func(m measuring) {
+		if got := time.Until(ask(t, c)); got.Abs() > 200*time.Millisecond {
+			m.Errorf("after it %v ahead", got)
+		}
+	})
 }
 
 // eventually asks until the node answers: it may just start.
-func eventually(t *testing.T, ask func(ctx context.Context) (time.Time, error)) time.Time {
+func eventually[T any](t *testing.T, ask func(ctx context.Context) (T, error)) (answer T) {
 	t.Helper()
 	var err error
 	for end := time.Now().Add(40 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
-		var at time.Time
-		at, err = ask(ctx)
+		answer, err = ask(ctx)
 		cancel()
 		if err == nil {
-			return at
+			return answer
 		}
 	}
 	t.Fatal(err)
-	return time.Time{}
+	return answer
 }
 
 func redisTime(t *testing.T, c *docker.Cluster) time.Time {

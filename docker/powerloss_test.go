@@ -13,6 +13,7 @@ import (
 	"github.com/faultline-dev/faultline/cluster"
 	"github.com/faultline-dev/faultline/docker"
 	"github.com/faultline-dev/faultline/docker/dockertest"
+	"github.com/faultline-dev/faultline/history"
 )
 
 // powerCuts is how often the power is cut: enough to see it, or as often as the
@@ -113,12 +114,16 @@ func writeUntilCut(t *testing.T, s clients.System, c *docker.Cluster, opts map[s
 
 func missing(t *testing.T, s clients.System, c *docker.Cluster, opts map[string]string, keys []string) (lost int) {
 	t.Helper()
-	client := open[*etcd.Client](t, s, c, opts)()
+	anew := open[*etcd.Client](t, s, c, opts)
+	client := anew()
 	for _, k := range keys {
-		r, err := client.Read(t.Context(), k)
-		if err != nil {
-			t.Fatal(err)
-		}
+		r := eventually(t, func(ctx context.Context) (history.Reply, error) {
+			r, err := client.Read(ctx, k)
+			if err != nil {
+				client = anew()
+			}
+			return r, err
+		})
 		if r.Value == nil {
 			lost++
 		}
