@@ -99,11 +99,16 @@ func newLiveShrinker(env *Env, f *reports.Folder, view asked, limit time.Duratio
 // shrink makes the run smaller until nothing can go or the time is over, and leaves
 // the smallest in a folder.
 func (s *liveShrinker) shrink(ctx context.Context) error {
+	s.say("%s: each candidate runs for up to %v, up to %d times; ends %v from now at the latest, with the smallest until then",
+		s.target, s.test.Time, s.rates.runs, time.Until(s.until).Round(time.Second))
 	if !s.begin(ctx) {
 		return exit.Brokenf("%s does not show %s often enough when it is run again: %s; ask for less with --keep, or for more runs with --tries",
 			s.folder.Name(), s.target, s.rate())
 	}
 	s.smaller(ctx)
+	if ctx.Err() != nil {
+		return exit.Brokenf("stopped before the end, so no folder is left; %s showed with %s", s.target, s.best)
+	}
 	return s.leave(ctx)
 }
 
@@ -163,10 +168,15 @@ func (s *liveShrinker) keeps(ctx context.Context, what string, c loose) bool {
 	if t.Kept {
 		word = "kept"
 	}
-	if !s.view.quiet && !s.view.json {
-		fmt.Fprintf(s.env.Stderr, "%-24s %s showed in %d of %d runs: %s: %s\n", what, s.target, t.Hits, t.Runs, word, t.Left)
-	}
+	s.say("%-24s %s showed in %d of %d runs: %s: %s", what, s.target, t.Hits, t.Runs, word, t.Left)
 	return t.Kept
+}
+
+// say tells people how it goes.
+func (s *liveShrinker) say(format string, args ...any) {
+	if !s.view.quiet && !s.view.json {
+		fmt.Fprintf(s.env.Stderr, format+"\n", args...)
+	}
 }
 
 // rate sums up the last trial.
@@ -302,19 +312,28 @@ func (s *liveShrinker) prepare(c loose) (*planned, error) {
 	return p, nil
 }
 
-// perform runs a candidate once, keeping nothing.
+// perform runs a candidate once, keeping nothing. One that could not be run does not
+// show the anomaly, and is told.
 func (s *liveShrinker) perform(ctx context.Context, c loose) bool {
+	shows, err := s.try(ctx, c)
+	if err != nil && ctx.Err() == nil {
+		s.say("a run of %s failed: %v", c, err)
+	}
+	return shows
+}
+
+func (s *liveShrinker) try(ctx context.Context, c loose) (shows bool, err error) {
 	p, err := s.prepare(c)
 	if err != nil {
-		return false
+		return false, err
 	}
 	dir, err := os.MkdirTemp("", "faultline-shrink-*")
 	if err != nil {
-		return false
+		return false, err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	tried, err := p.tryIn(ctx, dir)
-	return err == nil && slices.ContainsFunc(tried.Anomalies(), func(a checker.Anomaly) bool { return a.Name == s.target })
+	return err == nil && slices.ContainsFunc(tried.Anomalies(), func(a checker.Anomaly) bool { return a.Name == s.target }), err
 }
 
 // tryIn runs the test once on real nodes that live in dir, keeping nothing else.
