@@ -108,18 +108,18 @@ func TestIntegrationDiskRedis(t *testing.T) {
 		}
 	}
 	acknowledged, lost := loss(t, c, powerCuts(), 50, ready,
-		func(key string) error { _, err := redisSay(t, c, "SET "+key+" 1"); return err },
+		func(key string) error { _, err := redisSay(t.Context(), c, "SET "+key+" 1"); return err },
 		func(key string) bool { return redisHas(t, c, key) })
 	if acknowledged < 30*powerCuts() || lost == 0 {
 		t.Errorf("fsync=everysec lost %d of %d acknowledged writes", lost, acknowledged)
 	}
-	always, err := redisSay(t, c, "CONFIG SET appendfsync always")
+	always, err := redisSay(t.Context(), c, "CONFIG SET appendfsync always")
 	if err != nil || always != "+OK" {
 		t.Fatal(always, err)
 	}
 	acknowledged, lost = 0, 0
 	for i := range 20 {
-		if _, err := redisSay(t, c, fmt.Sprintf("SET always%d 1", i)); err == nil {
+		if _, err := redisSay(t.Context(), c, fmt.Sprintf("SET always%d 1", i)); err == nil {
 			acknowledged++
 		}
 	}
@@ -136,13 +136,12 @@ func TestIntegrationDiskRedis(t *testing.T) {
 
 func redisHas(t *testing.T, c *docker.Cluster, key string) bool {
 	t.Helper()
-	return eventually(t, func(context.Context) (string, error) { return redisSay(t, c, "EXISTS "+key) }) == ":1"
+	return eventually(t, func(ctx context.Context) (string, error) { return redisSay(ctx, c, "EXISTS "+key) }) == ":1"
 }
 
 // redisSay sends a command and returns the first line of the answer.
-func redisSay(t *testing.T, c *docker.Cluster, command string) (string, error) {
-	t.Helper()
-	conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(t.Context(), "tcp", c.Nodes()[0].Ports["redis"])
+func redisSay(ctx context.Context, c *docker.Cluster, command string) (string, error) {
+	conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "tcp", c.Nodes()[0].Ports["redis"])
 	if err != nil {
 		return "", err
 	}

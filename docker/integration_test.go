@@ -110,14 +110,14 @@ func cuts(t *testing.T, c *docker.Cluster) {
 	reach(t, c, all)
 }
 
-func cut(t testing.TB, c *docker.Cluster, id string, links ...cluster.Link) {
+func cut(t *testing.T, c *docker.Cluster, id string, links ...cluster.Link) {
 	t.Helper()
 	if err := c.Cut(t.Context(), id, links); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func mend(t testing.TB, c *docker.Cluster, id string) {
+func mend(t *testing.T, c *docker.Cluster, id string) {
 	t.Helper()
 	if err := c.Mend(t.Context(), id); err != nil {
 		t.Fatal(err)

@@ -71,7 +71,7 @@ func measure(t *testing.T, f func(measuring)) {
 	t.Error("three times in a row")
 }
 
-func measured(t testing.TB, c *docker.Cluster, p cluster.Probes, l cluster.Link) cluster.Quality {
+func measured(t *testing.T, c *docker.Cluster, p cluster.Probes, l cluster.Link) cluster.Quality {
 	t.Helper()
 	q, err := c.Measure(t.Context(), []cluster.Link{l}, p)
 	if err != nil {
@@ -81,7 +81,7 @@ func measured(t testing.TB, c *docker.Cluster, p cluster.Probes, l cluster.Link)
 	return q[l]
 }
 
-func shape(t testing.TB, c *docker.Cluster, s cluster.Shape, links ...cluster.Link) {
+func shape(t *testing.T, c *docker.Cluster, s cluster.Shape, links ...cluster.Link) {
 	t.Helper()
 	if err := c.Shape(t.Context(), "shape", links, s); err != nil {
 		t.Fatal(err)
@@ -93,15 +93,15 @@ func lossy(t measuring, c *docker.Cluster) {
 	const loss = 0.2
 	p := cluster.Probes{Count: 2000, Size: 64, Every: 200 * time.Microsecond}
 	there, back := link("n1", "n2"), link("n2", "n1")
-	shape(t, c, cluster.Shape{Loss: loss}, there)
-	if q := measured(t, c, p, there); math.Abs(1-float64(q.Received)/float64(q.Sent)-loss) > 0.03 {
+	shape(t.T, c, cluster.Shape{Loss: loss}, there)
+	if q := measured(t.T, c, p, there); math.Abs(1-float64(q.Received)/float64(q.Sent)-loss) > 0.03 {
 		t.Errorf("%d of %d arrived, with a loss of %v", q.Received, q.Sent, loss)
 	}
-	if q := measured(t, c, p, back); q.Received != q.Sent {
+	if q := measured(t.T, c, p, back); q.Received != q.Sent {
 		t.Errorf("the way back lost %d", q.Sent-q.Received)
 	}
-	mend(t, c, "shape")
-	if q := measured(t, c, p, there); q.Received != q.Sent {
+	mend(t.T, c, "shape")
+	if q := measured(t.T, c, p, there); q.Received != q.Sent {
 		t.Errorf("after mending %d were lost", q.Sent-q.Received)
 	}
 }
@@ -111,21 +111,21 @@ func delayed(t measuring, c *docker.Cluster) {
 	const delay = 50 * time.Millisecond
 	p := cluster.Probes{Count: 200, Size: 64, Every: time.Millisecond}
 	l := link("n1", "n2")
-	shape(t, c, cluster.Shape{Delay: delay, Jitter: 5 * time.Millisecond / 3}, l)
-	if q := measured(t, c, p, l); q.Received != q.Sent || (q.Delay-delay).Abs() > delay/10 {
+	shape(t.T, c, cluster.Shape{Delay: delay, Jitter: 5 * time.Millisecond / 3}, l)
+	if q := measured(t.T, c, p, l); q.Received != q.Sent || (q.Delay-delay).Abs() > delay/10 {
 		t.Errorf("median %v, asked for %v; %d of %d arrived", q.Delay, delay, q.Received, q.Sent)
 	}
-	mend(t, c, "shape")
-	if q := measured(t, c, p, l); q.Delay > delay/10 {
+	mend(t.T, c, "shape")
+	if q := measured(t.T, c, p, l); q.Delay > delay/10 {
 		t.Errorf("after mending still %v", q.Delay)
 	}
 	// From outside: requests to the node take so much longer.
 	in := link(cluster.Clients, "n2")
 	url := "http://" + c.Nodes()[1].Ports["client"] + "/"
-	bare := roundTrip(t, url)
-	shape(t, c, cluster.Shape{Delay: delay}, in)
-	slow := roundTrip(t, url)
-	mend(t, c, "shape")
+	bare := roundTrip(t.T, url)
+	shape(t.T, c, cluster.Shape{Delay: delay}, in)
+	slow := roundTrip(t.T, url)
+	mend(t.T, c, "shape")
 	t.Logf("a request takes %v, delayed %v", bare, slow)
 	if d := slow - bare; (d - delay).Abs() > delay/5 {
 		t.Errorf("a request takes %v longer, asked for %v", d, delay)
@@ -133,7 +133,7 @@ func delayed(t measuring, c *docker.Cluster) {
 }
 
 // roundTrip is the median time of a request over an open connection.
-func roundTrip(t testing.TB, url string) time.Duration {
+func roundTrip(t *testing.T, url string) time.Duration {
 	t.Helper()
 	h := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DialContext: (&net.Dialer{}).DialContext}}
 	defer h.CloseIdleConnections()
@@ -156,14 +156,14 @@ func limited(t measuring, c *docker.Cluster) {
 	t.Helper()
 	const rate = 1_000_000
 	l := link("n1", "n2")
-	shape(t, c, cluster.Shape{Rate: rate}, l)
+	shape(t.T, c, cluster.Shape{Rate: rate}, l)
 	// Twice as much as fits, for a second.
-	q := measured(t, c, cluster.Probes{Count: 250, Size: 1000, Every: 4 * time.Millisecond}, l)
-	mend(t, c, "shape")
+	q := measured(t.T, c, cluster.Probes{Count: 250, Size: 1000, Every: 4 * time.Millisecond}, l)
+	mend(t.T, c, "shape")
 	if math.Abs(float64(q.Rate)/rate-1) > 0.15 {
 		t.Errorf("%d bits a second passed, asked for %d", q.Rate, rate)
 	}
-	free := measured(t, c, cluster.Probes{Count: 250, Size: 1000, Every: time.Millisecond}, l)
+	free := measured(t.T, c, cluster.Probes{Count: 250, Size: 1000, Every: time.Millisecond}, l)
 	if free.Received != free.Sent || free.Rate < 4*rate {
 		t.Errorf("after mending %+v", free)
 	}
@@ -172,9 +172,9 @@ func limited(t measuring, c *docker.Cluster) {
 func reordered(t measuring, c *docker.Cluster) {
 	t.Helper()
 	l := link("n1", "n2")
-	shape(t, c, cluster.Shape{Reorder: 0.1}, l)
-	q := measured(t, c, cluster.Probes{Count: 500, Size: 64, Every: time.Millisecond}, l)
-	mend(t, c, "shape")
+	shape(t.T, c, cluster.Shape{Reorder: 0.1}, l)
+	q := measured(t.T, c, cluster.Probes{Count: 500, Size: 64, Every: time.Millisecond}, l)
+	mend(t.T, c, "shape")
 	if q.Received != q.Sent || q.Reordered == 0 {
 		t.Errorf("%+v", q)
 	}
@@ -185,15 +185,15 @@ func duplicated(t measuring, c *docker.Cluster) {
 	const share = 0.2
 	p := cluster.Probes{Count: 2000, Size: 64, Every: 200 * time.Microsecond}
 	there, back := link("n1", "n2"), link("n2", "n1")
-	shape(t, c, cluster.Shape{Duplicate: share, Delay: 5 * time.Millisecond}, there)
-	if q := measured(t, c, p, there); q.Received != q.Sent || math.Abs(float64(q.Duplicated)/float64(q.Sent)-share) > 0.04 {
+	shape(t.T, c, cluster.Shape{Duplicate: share, Delay: 5 * time.Millisecond}, there)
+	if q := measured(t.T, c, p, there); q.Received != q.Sent || math.Abs(float64(q.Duplicated)/float64(q.Sent)-share) > 0.04 {
 		t.Errorf("%d of %d arrived, %d twice, asked for %v", q.Received, q.Sent, q.Duplicated, share)
 	}
-	if q := measured(t, c, p, back); q.Duplicated > 0 {
+	if q := measured(t.T, c, p, back); q.Duplicated > 0 {
 		t.Errorf("on the way back %d came twice", q.Duplicated)
 	}
-	mend(t, c, "shape")
-	if q := measured(t, c, p, there); q.Received != q.Sent || q.Duplicated > 0 {
+	mend(t.T, c, "shape")
+	if q := measured(t.T, c, p, there); q.Received != q.Sent || q.Duplicated > 0 {
 		t.Errorf("after mending %+v", q)
 	}
 }
@@ -204,12 +204,12 @@ func corrupted(t measuring, c *docker.Cluster) {
 	const share = 0.2
 	p := cluster.Probes{Count: 2000, Size: 64, Every: 200 * time.Microsecond}
 	l := link("n1", "n2")
-	shape(t, c, cluster.Shape{Corrupt: share}, l)
-	if q := measured(t, c, p, l); q.Corrupted > 0 || math.Abs(1-float64(q.Received)/float64(q.Sent)-share) > 0.04 {
+	shape(t.T, c, cluster.Shape{Corrupt: share}, l)
+	if q := measured(t.T, c, p, l); q.Corrupted > 0 || math.Abs(1-float64(q.Received)/float64(q.Sent)-share) > 0.04 {
 		t.Errorf("%+v, asked for %v", q, share)
 	}
-	mend(t, c, "shape")
-	if q := measured(t, c, p, l); q.Received != q.Sent {
+	mend(t.T, c, "shape")
+	if q := measured(t.T, c, p, l); q.Received != q.Sent {
 		t.Errorf("after mending %+v", q)
 	}
 }
