@@ -210,11 +210,12 @@ func masked(evidence any) string {
 }
 
 // hit counts the nodes that were targets of s, or of another fault that bit while s
-// acted.
+// acted and keeps nodes from answering.
 func (m *measure) hit(s faults.Span) int {
-	var hit []string
+	silencing := []string{"kill", "pause", "restart", "rolling", "partition"}
+	hit := slices.Clone(s.Targets)
 	for _, o := range m.spans {
-		if o.Bit && !o.Irrelevant && o.Start < s.End && s.Start < o.End {
+		if o.Bit && slices.Contains(silencing, o.Kind()) && o.Start < s.End && s.Start < o.End {
 			hit = append(hit, o.Targets...)
 		}
 	}

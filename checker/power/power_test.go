@@ -101,9 +101,9 @@ func irrelevant(kill bool) *history.History {
 	return h
 }
 
-// outage is a run in which nothing succeeds while n1 is cut off and n2 killed, for
-// overlapping times or one after the other.
-func outage(overlap bool) *history.History {
+// outage is a run in which nothing succeeds while n1 is cut off and another fault acts
+// on n2, for overlapping times or one after the other.
+func outage(overlap bool, other string) *history.History {
 	var ops []history.Op
 	ms := time.Millisecond
 	fault := func(name, node string, from, to time.Duration) {
@@ -125,7 +125,7 @@ func outage(overlap bool) *history.History {
 		second = 300 * ms
 	}
 	fault("partition", "n1", 200*ms, end)
-	fault("kill", "n2", second, 800*ms)
+	fault(other, "n2", second, 800*ms)
 	for i := range int64(120) {
 		at, p, f, t := time.Duration(i)*10*ms, history.Process(i%3), "write", history.OK
 		if i%2 == 1 {
@@ -203,8 +203,9 @@ func TestPower(t *testing.T) {
 		{"did not bite", script(false, true, true), []string{"partition"}, "partition never bit: by another"},
 		{"not healed", script(true, false, true), []string{"partition"}, "partition was proven healed only 0 of 1 times"},
 		{"never started", script(true, true, true), []string{"partition", "kill"}, "kill never started"},
-		{"an outage by two together", outage(true), []string{"partition", "kill"}, ""},
-		{"no outage that either explains", outage(false), []string{"partition", "kill"}, "no operation succeeded during partition; no operation succeeded during kill"},
+		{"an outage by two together", outage(true, "kill"), []string{"partition", "kill"}, ""},
+		{"no outage that either explains", outage(false, "kill"), []string{"partition", "kill"}, "no operation succeeded during partition; no operation succeeded during kill"},
+		{"slow nodes explain no outage", outage(true, "delay"), []string{"partition"}, "no operation succeeded during partition"},
 		{"no final read", script(true, true, false), []string{"none"}, "no final read succeeded on n1"},
 	} {
 		r := New(Options{Faults: c.faults}).Check(context.Background(), c.h)
