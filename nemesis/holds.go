@@ -24,6 +24,11 @@ type holds struct {
 	broken map[string]map[string]bool         // disks: node, then id
 
 	removed map[string]map[string]bool // from the membership: node, then id
+
+	// claimed are the nodes that a step may break until it has healed, for which it has
+	// made sure that a majority is left; choosing makes such choices come one at a time.
+	claimed  map[string]map[string]bool // node, then id
+	choosing sync.Mutex
 }
 
 func newHolds() *holds {
@@ -31,7 +36,7 @@ func newHolds() *holds {
 		killed: map[string]map[string]bool{}, paused: map[string]map[string]bool{},
 		cuts: map[string][]cluster.Link{}, shapes: map[string][]cluster.Link{},
 		skews: map[string]map[string]cluster.Skew{}, broken: map[string]map[string]bool{},
-		removed: map[string]map[string]bool{},
+		removed: map[string]map[string]bool{}, claimed: map[string]map[string]bool{},
 	}
 }
 
@@ -339,7 +344,21 @@ func (e *Env) Release(ctx context.Context, id string) error {
 	if e.Workers != nil {
 		e.Workers.Release(id)
 	}
+	e.unclaim(id)
 	return errors.Join(errs...)
+}
+
+// claim notes that a step may break nodes at any time until unclaim.
+func (e *Env) claim(id string, nodes []string) {
+	for _, n := range nodes {
+		e.held.set(e.held.claimed, n, id, true)
+	}
+}
+
+func (e *Env) unclaim(id string) {
+	for _, n := range e.held.by(e.held.claimed, id) {
+		e.held.set(e.held.claimed, n, id, false)
+	}
 }
 
 // isolated are the nodes that cuts separate from so many members that they see no

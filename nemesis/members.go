@@ -24,11 +24,20 @@ func (e *Env) Voters(ctx context.Context) ([]string, error) {
 // Removable are those of the nodes that may be out of the membership together: it
 // never loses so many that no majority of the rest is whole, counting what other
 // faults break and cut off. The last of the nodes stay first. Those that another
-// fault holds out already may always be; where no other can, they are the answer.
-func (e *Env) Removable(nodes, members []string) []string {
+// fault holds out already may always be; where no other can, they are the answer. The
+// id claims what it gets until it is healed.
+func (e *Env) Removable(id string, nodes, members []string) []string {
+	e.held.choosing.Lock()
+	defer e.held.choosing.Unlock()
+	some := e.removable(nodes, members)
+	e.claim(id, some)
+	return some
+}
+
+func (e *Env) removable(nodes, members []string) []string {
 	for n := len(nodes); n > 0; n-- {
 		rest := slices.DeleteFunc(slices.Clone(members), func(m string) bool { return slices.Contains(nodes[:n], m) })
-		if len(rest) > 0 && len(e.whole(rest)) >= Majority(len(rest)) {
+		if len(rest) > 0 && len(e.whole(rest)) >= Majority(len(rest)) && count(e.whole(e.Nodes()), nodes[:n]) >= Majority(len(e.Nodes())-n) {
 			return slices.Clone(nodes[:n])
 		}
 	}

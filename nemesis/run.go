@@ -248,6 +248,7 @@ func (x *executor) heal(ctx context.Context, s *Step, active Active) {
 		x.fail(fmt.Errorf("nemesis: %s could not be healed: %w", s.ID, err))
 		s.Done.Error = err.Error()
 	}
+	x.env.unclaim(s.ID)
 	s.Done.End = rt.Now()
 	x.event(s, outcome(err == nil, err), "heal", nil, err)
 	x.gone(ctx, s, active)

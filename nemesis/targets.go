@@ -91,7 +91,7 @@ func (e *Env) Choose(ctx context.Context, step Step) (Choice, error) {
 		if err != nil {
 			return c, err
 		}
-		c.Nodes = e.weigh(c.Nodes, members, step.Opts, rng)
+		c.Nodes = e.weigh(step, c.Nodes, members, rng)
 	}
 	if len(c.Nodes) == 0 {
 		return c, Skip(step, "no node can be taken without losing the majority")
@@ -183,34 +183,29 @@ func (e *Env) members(ctx context.Context) ([]string, error) {
 	return m, nil
 }
 
-// whole are the members that no fault has broken or cut off from a majority.
+// whole are the members that no fault has broken, may break, or has cut off from a
+// majority.
 func (e *Env) whole(members []string) []string {
 	isolated := e.isolated(members)
-	return slices.DeleteFunc(slices.Clone(members), func(m string) bool { return e.broken(m) > 0 || isolated[m] })
+	return slices.DeleteFunc(slices.Clone(members), func(m string) bool { return e.broken(m) > 0 || e.held.held(e.held.claimed, m) || isolated[m] })
 }
 
-// weigh takes nodes out of a choice until a majority of the members is left whole,
-// or adds some until none is.
-func (e *Env) weigh(chosen, members []string, opts map[string]string, rng *rand.Rand) []string {
-	whole := e.whole(members)
-	left := func() int {
-		n := 0
-		for _, m := range whole {
-			if !slices.Contains(chosen, m) {
-				n++
-			}
-		}
-		return n
-	}
+// weigh takes nodes out of a choice until a majority is left whole, or adds some
+// until none of the members is.
+func (e *Env) weigh(step Step, chosen, members []string, rng *rand.Rand) []string {
 	chosen = slices.Clone(chosen)
-	if opts["keep"] == "majority" {
-		for len(chosen) > 0 && left() < Majority(len(members)) {
+	if step.Opts["keep"] == "majority" {
+		e.held.choosing.Lock()
+		defer e.held.choosing.Unlock()
+		for len(chosen) > 0 && !e.keeps(chosen, members) {
 			chosen = chosen[:len(chosen)-1]
 		}
+		e.claim(step.ID, chosen)
 		return chosen
 	}
+	whole := e.whole(members)
 	for _, m := range Shuffled(whole, rng) {
-		if left() < Majority(len(members)) {
+		if count(whole, chosen) < Majority(len(members)) {
 			break
 		}
 		if !slices.Contains(chosen, m) {
@@ -218,4 +213,27 @@ func (e *Env) weigh(chosen, members []string, opts map[string]string, rng *rand.
 		}
 	}
 	return chosen
+}
+
+// keeps says whether a majority is left without the chosen: of the members, of those
+// that stay when a removal that is under way is done, and of all when they are back.
+func (e *Env) keeps(chosen, members []string) bool {
+	staying := slices.DeleteFunc(slices.Clone(members), e.HeldOut)
+	for _, voters := range [][]string{members, staying, e.Nodes()} {
+		if count(e.whole(voters), chosen) < Majority(len(voters)) {
+			return false
+		}
+	}
+	return true
+}
+
+// count is how many of the nodes are not among the others.
+func count(nodes, others []string) int {
+	n := 0
+	for _, node := range nodes {
+		if !slices.Contains(others, node) {
+			n++
+		}
+	}
+	return n
 }

@@ -354,6 +354,54 @@ func TestQuorum(t *testing.T) {
 	}
 }
 
+// TestKeepMajority: at no moment do faults that are to keep the majority take it away
+// together, however they overlap, while members leave and come back.
+func TestKeepMajority(t *testing.T) {
+	for seed := range uint64(300) {
+		n := 3 + int(seed%5)
+		rng := rand.New(rand.NewPCG(seed, 5))
+		var p nemesis.Plan
+		for i := range 2 + rng.IntN(8) {
+			s := nemesis.Step{
+				ID: fmt.Sprint("s", i), Seed: rng.Uint64(), At: time.Duration(rng.IntN(3000)) * time.Millisecond,
+				For: time.Duration(1+rng.IntN(3000)) * time.Millisecond, Opts: map[string]string{"keep": "majority"},
+			}
+			switch s.Fault = []string{"kill", "pause", "restart", "partition", "member"}[rng.IntN(5)]; s.Fault {
+			case "partition":
+				s.Arg = []string{"one", "halves", "majority", "leader", "one-way"}[rng.IntN(5)]
+			case "member":
+				s.Arg, s.Opts = []string{"remove", "replace"}[rng.IntN(2)], map[string]string{"on": "minority", "every": "300ms"}
+			case "restart":
+				s.Opts["every"], s.Opts["down"] = "300ms", "100ms"
+				fallthrough
+			default:
+				s.Arg = []string{"one", "minority", "majority", "leader", "followers", "all", "random"}[rng.IntN(7)]
+			}
+			p.Steps = append(p.Steps, s)
+		}
+		var lost string
+		_, err := nemesistest.Virtual(func(rt cluster.Runtime) {
+			c := nemesistest.NewCluster(rt, n, seed)
+			over := false
+			wait := rt.Go(func() {
+				for !over && lost == "" && rt.Sleep(context.Background(), time.Millisecond) == nil {
+					if !c.Quorum() {
+						lost = fmt.Sprintf("after %v: %s", rt.Now(), c.Broken())
+					}
+				}
+			})
+			if _, err := nemesis.Run(context.Background(), rt, p, nemesis.Env{Faults: all.All(), Cluster: c, Members: c}); err != nil {
+				t.Errorf("seed %d: %v", seed, err)
+			}
+			over = true
+			wait()
+		})
+		if err != nil || lost != "" {
+			t.Errorf("seed %d, %d nodes: no majority %s; %v", seed, n, lost, err)
+		}
+	}
+}
+
 // TestPatience: a fault that another one hides, or that meets no operation, goes on
 // until it is tested, into the quiet end; one of which another start was tested ends as
 // planned, as does one in a plan that does not say how long its phase is.

@@ -87,7 +87,7 @@ func (c *change) begin(ctx context.Context, step nemesis.Step) error {
 	if c.choice, err = c.env.Choose(ctx, step); err != nil {
 		return err
 	}
-	if c.choice.Nodes = c.env.Removable(c.choice.Nodes, c.before); len(c.choice.Nodes) == 0 {
+	if c.choice.Nodes = c.env.Removable(c.id, c.choice.Nodes, c.before); len(c.choice.Nodes) == 0 {
 		return errors.New("no node can leave so that a majority of the rest is whole")
 	}
 	return nil
@@ -127,7 +127,7 @@ func (c *change) Drive(ctx context.Context, until time.Duration) error {
 		if err := rt.Sleep(ctx, c.every); err != nil {
 			return err
 		}
-		if members, err := c.env.Voters(ctx); err != nil || len(c.env.Removable(c.choice.Nodes, members)) < len(c.choice.Nodes) {
+		if members, err := c.env.Voters(ctx); err != nil || len(c.env.Removable(c.id, c.choice.Nodes, members)) < len(c.choice.Nodes) {
 			continue // not now: it would cost the majority
 		}
 		if err := c.leave(ctx); err != nil {

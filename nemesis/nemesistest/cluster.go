@@ -107,6 +107,26 @@ func (c *Cluster) Broken() string {
 	return strings.Join(words, ", ")
 }
 
+// Quorum says whether a majority of the members runs, each seeing a majority.
+func (c *Cluster) Quorum() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	members := slices.DeleteFunc(slices.Clone(c.nodes), func(n cluster.Node) bool { return c.removed[n.Name] })
+	whole := 0
+	for _, a := range members {
+		sees := 0
+		for _, b := range members {
+			if !c.cut(cluster.Link{From: a.Name, To: b.Name}) && !c.cut(cluster.Link{From: b.Name, To: a.Name}) {
+				sees++
+			}
+		}
+		if !c.dead[a.Name] && !c.paused[a.Name] && 2*sees > len(members) {
+			whole++
+		}
+	}
+	return 2*whole > len(members)
+}
+
 // Calls is how many calls that change something there were.
 func (c *Cluster) Calls() int {
 	c.mu.Lock()
