@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/faultline-dev/faultline/checker/faults"
 	"github.com/faultline-dev/faultline/docker"
 	"github.com/faultline-dev/faultline/history"
 	"github.com/faultline-dev/faultline/nemesis"
@@ -171,6 +172,63 @@ func TestIntegrationDoctorCleans(t *testing.T) {
 	}
 }
 
+// begun is how long after the record of its start a fault acts for certain.
+const begun = 300 * time.Millisecond
+
+// latest is the history of the last run in dir.
+func latest(t *testing.T, dir string) *history.History {
+	t.Helper()
+	path := filepath.Join(dir, "runs", "latest", "history.jsonl")
+	file, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	h, err := history.Read(file, path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+// Clients that are paused, seen from outside: of a lock's updates and releases, whoever
+// asked for one during a pause is answered only after it, while acquires go on; before
+// and after the pauses they are answered at once.
+func TestIntegrationPausedClients(t *testing.T) {
+	bin := binary(t)
+	for _, world := range []string{"sim", "local", "docker"} {
+		t.Run(world, func(t *testing.T) {
+			if world == "docker" {
+				needEngine(t)
+			}
+			dir := t.TempDir()
+			o := faultline(t, bin, dir, "run", "--on", world, "--workload", "lock", "--nemesis", "pause:clients", "--time", "8s", "--rate", "100", "--concurrency", "10",
+				"--opt", "pause.for=2s", "--opt", "pause.interval=3s", "--seed", "1", "--json", "--quiet")
+			h := latest(t, dir)
+			spans := faults.Spans(h)
+			var held, early, acquired, free int
+			for i := range h.Len() {
+				at := slices.IndexFunc(spans, func(s faults.Span) bool { return s.Start+begun <= h.Invoke(i) && h.Invoke(i) < s.End })
+				steps := h.F(i) == "update" || h.F(i) == "release"
+				switch {
+				case at >= 0 && steps && h.Done(i) >= spans[at].End:
+					held++
+				case at >= 0 && steps && h.Type(i) == history.OK:
+					early++
+				case at >= 0 && h.F(i) == "acquire" && h.Done(i) < spans[at].End:
+					acquired++
+				case at < 0 && steps && h.Type(i) == history.OK:
+					free++
+				}
+			}
+			if len(spans) == 0 || held == 0 || early > 0 || acquired == 0 || free == 0 {
+				t.Errorf("exit %d; %d pauses, in which %d steps waited, %d did not and %d acquires were answered; %d steps beside them",
+					o.code, len(spans), held, early, acquired, free)
+			}
+		})
+	}
+}
+
 // A series of random plans on containers that are kept: after each everything is
 // whole, and every node serves.
 func TestIntegrationPlansInARow(t *testing.T) {
@@ -189,6 +247,37 @@ func TestIntegrationPlansInARow(t *testing.T) {
 		if left := labelled(t, o.pid); left != "" {
 			t.Errorf("left in the engine:\n%s", left)
 		}
+	}
+}
+
+// A member that is removed, seen from outside: it serves nobody while the others do,
+// and serves again when it is back.
+func TestIntegrationRemovedMember(t *testing.T) {
+	const out = 2 * time.Second // at least, from the start
+	dir := t.TempDir()
+	o := faultline(t, binary(t), dir, "run", "--nemesis", "member:remove", "--time", "8s", "--rate", "300",
+		"--opt", "member.on=one", "--opt", "member.for="+out.String(), "--opt", "member.interval=4s", "--json", "--quiet")
+	h := latest(t, dir)
+	spans := faults.Spans(h)
+	if len(spans) == 0 || len(spans[0].Targets) != 1 {
+		t.Fatalf("exit %d: %+v", o.code, spans)
+	}
+	away := spans[0]
+	var without, served, after int
+	for i := range h.Len() {
+		at, during := h.Nodes()[h.NodeID(i)] == away.Targets[0], away.Start+begun <= h.Invoke(i) && h.Done(i) < away.Start+out
+		switch {
+		case h.Type(i) != history.OK:
+		case at && during:
+			without++
+		case during:
+			served++
+		case at && h.Invoke(i) > away.End:
+			after++
+		}
+	}
+	if without > 0 || served == 0 || after == 0 {
+		t.Errorf("exit %d; without %v: %d operations at it, %d at others; %d at it afterwards", o.code, away.Targets, without, served, after)
 	}
 }
 

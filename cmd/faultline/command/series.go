@@ -175,8 +175,11 @@ func (s *series) report() error {
 			fmt.Fprintf(s.env.Stdout, "seed %d: %s %s\n  folder: %s\n", r.Seed, strings.Join(r.Anomalies, ", "), r.Problem, r.Run)
 		}
 	}
-	fmt.Fprintf(s.env.Stdout, "%d runs in %v: %d healed and left every node whole, %d anomalies, %d unknown; %d clusters were made",
-		s.runs, time.Since(s.start).Round(time.Second), s.whole, invalid, unknown, s.made)
+	fmt.Fprintf(s.env.Stdout, "%d runs in %v: %d healed and left every node whole, %d anomalies, %d unknown",
+		s.runs, time.Since(s.start).Round(time.Second), s.whole, invalid, unknown)
+	if s.made > 0 {
+		fmt.Fprintf(s.env.Stdout, "; %d clusters were made", s.made)
+	}
 	if s.slow > 0 {
 		fmt.Fprintf(s.env.Stdout, "; reads and writes on every node at most %v after the last heal", s.slow.Round(10*time.Millisecond))
 	}
