@@ -52,6 +52,9 @@ type zones struct {
 	fails  int     // operations that exclude a value
 	bytes  int64
 	found  []conflict // reads of what nobody had written
+	// clashing are the first blocks of the chains that violate rule 3, in pairs, and
+	// of those that violate rule 2, each with itself; not all once they are maxPairs.
+	clashing [][2]int32
 }
 
 // block is the operations on one value.
@@ -156,6 +159,7 @@ func (z *zones) judge() (conflict, error) {
 	}
 	ends := z.ends
 	clear(ends)
+	var broken conflict // of the first chain that is wrong by itself
 	seen, kept := 0, 0
 	for i := range z.blocks {
 		b := &z.blocks[i]
@@ -172,7 +176,10 @@ func (z *zones) judge() (conflict, error) {
 			var c conflict
 			// A chain's f takes the place of its first block's.
 			if b.minRet, g, n, c = z.chain(int32(i)); c.kind != kindNone { //nolint:gosec // a block
-				return c, nil
+				z.clashing = append(z.clashing, [2]int32{int32(i), int32(i)}) //nolint:gosec // a block
+				if broken.kind == kindNone {
+					broken = c
+				}
 			}
 			seen += n - 1
 		}
@@ -184,19 +191,24 @@ func (z *zones) judge() (conflict, error) {
 	if seen < kept {
 		return z.cycle(), nil
 	}
-	return z.earliest(z.sweep(ends)), nil
+	pairs := z.sweep(ends)
+	z.clashing = append(z.clashing, pairs...)
+	if broken.kind != kindNone {
+		return broken, nil
+	}
+	return z.earliest(pairs), nil
 }
 
-// chain walks the chain that starts with block b: its f and g, its length, and a
-// violation of rule 2 inside it.
+// chain walks the chain that starts with block b: its f and g, its length, and the
+// first violation of rule 2 inside it.
 func (z *zones) chain(b int32) (f, g int32, n int, c conflict) {
 	first := b
 	f, g = never, -1
 	after := int32(-1) // the stamp of g
 	for {
 		x := &z.blocks[b]
-		if x.minRet < after {
-			return f, g, n, z.inChain(first, b)
+		if x.minRet < after && c.kind == kindNone {
+			c = z.inChain(first, b)
 		}
 		f = min(f, x.minRet)
 		if x.last > g {
@@ -204,7 +216,7 @@ func (z *zones) chain(b int32) (f, g int32, n int, c conflict) {
 		}
 		n++
 		if x.next == 0 {
-			return f, g, n, conflict{}
+			return f, g, n, c
 		}
 		b = x.next
 	}

@@ -17,15 +17,15 @@ import (
 // moment at which there is one, minimises, and verifies with the search.
 func (p *plan) explainZones(pt part, z *zones, c conflict, d *decision) {
 	whole, full := *z, pt.v
-	if z.swaps {
+	switch small, k, ok := among(z, full, c); {
+	case ok:
+		full = small.v
+		base := *small
+		z, c = earliest(&base, small, k)
+	case z.swaps || len(z.clashing) >= maxPairs:
 		z, c = earliest(&whole, z, c)
-	} else { // no two other values contradict each other sooner
+	default: // nothing else is wrong sooner
 		z.v.cut = needs(z, c)
-		if small, k, ok := among(z, full, c); ok {
-			full = small.v
-			base := *small
-			z, c = earliest(&base, small, k)
-		}
 	}
 	e := explainer{p: p, z: z, whole: &whole, v: z.v, full: full, c: c}
 	a, ops := e.anomaly()
@@ -36,36 +36,48 @@ func (p *plan) explainZones(pt part, z *zones, c conflict, d *decision) {
 	d.anomaly = a
 }
 
-// maxAmong bounds the operations on the values of a conflict that are looked at
-// again.
+// maxAmong bounds the operations of the chains that conflict that are looked at again.
 const maxAmong = 10_000
 
-// among are the zones of a conflict's values alone, where there are no
-// compare-and-sets: others of their reads may contradict each other sooner.
+// among are the zones of the conflicting chains alone. What contradicts each other in
+// a prefix does in the whole, since a chain's f and g only grow apart, and chains of
+// the prefix begin chains of the whole; so these hold the earliest moment.
 func among(z *zones, full view, c conflict) (*zones, conflict, bool) {
-	if c.kind != kindZones {
+	if c.kind != kindZones && c.kind != kindChain || len(z.clashing) >= maxPairs {
 		return nil, c, false
 	}
-	value := func(k int32) history.Value {
-		if k < 0 {
-			return history.Nil
+	in := make([]bool, len(z.blocks))
+	lo, hi := int32(z.n), int32(-1) //nolint:gosec // bounded by events
+	for _, pair := range z.clashing {
+		for _, b := range pair {
+			for more := !in[b]; more; b = z.blocks[b].next {
+				x := &z.blocks[b]
+				in[b], more = true, x.next != 0
+				lo, hi = min(lo, x.first), max(hi, x.last)
+			}
 		}
-		return z.col.val[k]
 	}
-	a, b, x, y := value(c.a), value(c.b), value(c.c), value(c.d)
 	var ops []int32
 	var col columns
-	for k, code := range z.col.code {
-		if v := z.col.val[k]; code&^open != dropped && (v == a || v == b || v == x || v == y) {
-			ops = append(ops, int32(full.at(k))) //nolint:gosec // an op number
-			col.inv, col.ret, col.code, col.val = append(col.inv, z.col.inv[k]), append(col.ret, z.col.ret[k]), append(col.code, code), append(col.val, z.col.val[k])
+	for k := lo; k <= hi; k++ {
+		code := z.col.code[k]
+		if code&(reading|writing|swapping) == 0 {
+			continue
+		}
+		if b, ok := z.block(z.col.val[k]); !ok || !in[b] {
+			continue
+		}
+		ops = append(ops, int32(full.at(int(k)))) //nolint:gosec // an op number
+		col.inv, col.ret, col.code, col.val = append(col.inv, z.col.inv[k]), append(col.ret, z.col.ret[k]), append(col.code, code), append(col.val, z.col.val[k])
+		if z.swaps {
+			col.from = append(col.from, z.col.from[k])
 		}
 	}
 	if len(ops) > maxAmong {
 		return nil, c, false
 	}
 	small, k, err := checkZones(full.only(ops), col, newBudget(context.Background(), 0))
-	return small, k, err == nil && k.kind == kindZones
+	return small, k, err == nil && (k.kind == kindZones || k.kind == kindChain)
 }
 
 // earliest looks for a conflict in ever shorter prefixes: each is cut just
