@@ -2,12 +2,14 @@ package linear
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/faultline-dev/faultline/checker"
+	"github.com/faultline-dev/faultline/checker/checkertest"
 	"github.com/faultline-dev/faultline/checker/model"
 	"github.com/faultline-dev/faultline/checker/synth"
 	"github.com/faultline-dev/faultline/history"
@@ -69,6 +71,45 @@ func TestPlanted(t *testing.T) {
 		t.Error("a median of more than 5 operations")
 	}
 	t.Logf("%d witnesses, each verified: median %d operations, 90 %% at most %d, largest %d", len(all), all[len(all)/2], all[len(all)*9/10], all[len(all)-1])
+}
+
+// TestEarliest: of registers in which several things are wrong, too, an anomaly is
+// well founded and of the earliest moment; but for reads of what a compare-and-set
+// had not written yet, or never, which may be of a moment too late.
+func TestEarliest(t *testing.T) {
+	t.Parallel()
+	n := uint64(1000)
+	if !testing.Short() {
+		n = 10_000
+	}
+	for _, name := range []string{"register", "cas-register"} {
+		spec, err := model.Named(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		kinds := map[string]int{}
+		for seed := range n {
+			r := rand.New(rand.NewPCG(seed, 3))
+			rows := checkertest.Random(r, checkertest.Config{
+				Model: name, Ops: 10 + r.IntN(60), Processes: 2 + r.IntN(4), Info: 0.1 * float64(r.IntN(2)), Observe: r.IntN(2) == 0,
+			})
+			for range 1 + r.IntN(5) {
+				checkertest.Mutate(r, rows)
+			}
+			h := checkertest.History(rows)
+			got := engine(h, spec, Fast)
+			if strings.Contains(got.Reason, "disagree") {
+				t.Fatalf("%s, seed %d: %s\n%s", name, seed, got.Reason, text(h))
+			}
+			for _, a := range got.Anomalies {
+				kinds[a.Name]++
+				if name == "register" || a.Name != "future-read" && a.Name != "aborted-read" {
+					wellFounded(t, h, spec, a, fmt.Sprintf("%s, seed %d", name, seed))
+				}
+			}
+		}
+		t.Logf("%s: %v", name, kinds)
+	}
 }
 
 // wellFounded verifies an anomaly: by Porcupine, which had no part in finding it,

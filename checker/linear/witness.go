@@ -41,9 +41,10 @@ const maxAmong = 10_000
 
 // among are the zones of the conflicting chains alone. What contradicts each other in
 // a prefix does in the whole, since a chain's f and g only grow apart, and chains of
-// the prefix begin chains of the whole; so these hold the earliest moment.
+// the prefix begin chains of the whole; so these hold the earliest moment, unless reads
+// are wrong by themselves, which where there are chains may have been so before.
 func among(z *zones, full view, c conflict) (*zones, conflict, bool) {
-	if c.kind != kindZones && c.kind != kindChain || len(z.clashing) >= maxPairs {
+	if c.kind != kindZones && c.kind != kindChain || len(z.clashing) >= maxPairs || z.swaps && len(z.found) > 0 {
 		return nil, c, false
 	}
 	in := make([]bool, len(z.blocks))
