@@ -250,13 +250,13 @@ func TestIntegrationPlansInARow(t *testing.T) {
 	}
 }
 
-// A member that is removed, seen from outside: it serves nobody while the others do,
-// and serves again when it is back.
+// A member that is removed, seen from outside: once it has missed its leader it serves
+// nobody while the others do, and serves again when it is back.
 func TestIntegrationRemovedMember(t *testing.T) {
-	const out = 2 * time.Second // at least, from the start
+	const missed, out = 2 * time.Second, 4 * time.Second // from the start; out is the least
 	dir := t.TempDir()
-	o := faultline(t, binary(t), dir, "run", "--nemesis", "member:remove", "--time", "8s", "--rate", "300",
-		"--opt", "member.on=one", "--opt", "member.for="+out.String(), "--opt", "member.interval=4s", "--json", "--quiet")
+	o := faultline(t, binary(t), dir, "run", "--nemesis", "member:remove", "--time", "10s", "--rate", "300",
+		"--opt", "member.on=one", "--opt", "member.for="+out.String(), "--opt", "member.interval=9s", "--json", "--quiet")
 	h := latest(t, dir)
 	spans := faults.Spans(h)
 	if len(spans) == 0 || len(spans[0].Targets) != 1 {
@@ -265,7 +265,7 @@ func TestIntegrationRemovedMember(t *testing.T) {
 	away := spans[0]
 	var without, served, after int
 	for i := range h.Len() {
-		at, during := h.Nodes()[h.NodeID(i)] == away.Targets[0], away.Start+begun <= h.Invoke(i) && h.Done(i) < away.Start+out
+		at, during := h.Nodes()[h.NodeID(i)] == away.Targets[0], away.Start+missed <= h.Invoke(i) && h.Done(i) < away.Start+out
 		switch {
 		case h.Type(i) != history.OK:
 		case at && during:
