@@ -152,8 +152,12 @@ func (x *executor) start(ctx context.Context, s *Step) (Active, error) {
 	rt := x.env.Runtime
 	for {
 		active, err := f.Start(ctx, x.env, *s)
-		if !errors.Is(err, errSkipped) || rt.Now()+skipPause > x.patience(s) || rt.Sleep(ctx, skipPause) != nil {
+		if !errors.Is(err, errSkipped) {
 			return active, err
+		}
+		x.env.unclaim(s.ID) // it chose in vain, and may choose others
+		if rt.Now()+skipPause > x.patience(s) || rt.Sleep(ctx, skipPause) != nil {
+			return nil, err
 		}
 	}
 }
