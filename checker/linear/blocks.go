@@ -12,9 +12,9 @@ func (z *zones) number() error {
 		return err
 	}
 	least, most, tags := int64(1<<62), int64(-1<<62), 0
-	val := z.col.val
+	written := z.col.written
 	for i := 1; i < len(z.blocks); i++ {
-		to := val[z.blocks[i].writer]
+		to := written[z.blocks[i].writer]
 		if to.IsPair() {
 			return inapplicable{"values are arrays"}
 		}
@@ -28,7 +28,7 @@ func (z *zones) number() error {
 		return err
 	}
 	for i := 1; i < len(z.blocks); i++ {
-		if !z.table.put(val[z.blocks[i].writer], int32(i)) { //nolint:gosec // a block
+		if !z.table.put(written[z.blocks[i].writer], int32(i)) { //nolint:gosec // a block
 			return inapplicable{"a value is written twice"}
 		}
 	}
@@ -112,13 +112,17 @@ func (z *zones) prefix(cut int) (*zones, conflict, error) {
 // may be earlier.
 func (z *zones) fill() {
 	blocks, table := z.blocks, z.table
-	inv, ret, val := z.col.inv, z.col.ret[:len(z.col.code)], z.col.val[:len(z.col.code)]
+	inv, ret, read, written := z.col.inv, z.col.ret[:len(z.col.code)], z.col.read[:len(z.col.code)], z.col.written[:len(z.col.code)]
 	for k, c := range z.col.code {
 		if c&(reading|writing|swapping) == 0 {
 			continue
 		}
-		i := table.get(val[k])
-		if i == 0 && val[k] != history.Nil || int(i) >= len(blocks) { // the table may be that of a longer history
+		value := written[k]
+		if c == reading {
+			value = read[k]
+		}
+		i := table.get(value)
+		if i == 0 && value != history.Nil || int(i) >= len(blocks) { // the table may be that of a longer history
 			z.found = append(z.found, conflict{kind: kindPhantom, a: int32(k)}) //nolint:gosec // bounded by events
 			continue
 		}

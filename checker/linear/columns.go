@@ -2,6 +2,7 @@ package linear
 
 import (
 	"math"
+	"slices"
 	"time"
 
 	"github.com/faultline-dev/faultline/history"
@@ -27,22 +28,61 @@ const never = math.MaxInt32
 type columns struct {
 	inv, ret []int32
 	code     []uint8
-	// val is the value read or written, or the one that a failed compare-and-set
-	// says was not there.
-	val []history.Value
+	// read and written are the values, of which value chooses; one slice where the
+	// columns are not the history's own.
+	read, written []history.Value
 	// from is what compare-and-sets expect; nil without any.
 	from []history.Value
 }
 
 const columnBytes = 4 + 4 + 1 + 8
 
+// value is the value that operation k read or wrote, or the one that a failed
+// compare-and-set says was not there.
+func (c *columns) value(k int) history.Value {
+	if c.code[k] == reading {
+		return c.read[k]
+	}
+	return c.written[k]
+}
+
 // part are the columns of operations lo to hi.
 func (c *columns) part(lo, hi int) columns {
-	p := columns{inv: c.inv[lo:hi:hi], ret: c.ret[lo:hi:hi], code: c.code[lo:hi:hi], val: c.val[lo:hi:hi]}
+	p := columns{inv: c.inv[lo:hi:hi], ret: c.ret[lo:hi:hi], code: c.code[lo:hi:hi], read: c.read[lo:hi:hi], written: c.written[lo:hi:hi]}
 	if c.from != nil {
 		p.from = c.from[lo:hi:hi]
 	}
 	return p
+}
+
+// ownColumns are h's own, but for the codes and, where some operations never
+// returned, the returns: all that one key's reads and writes need where no two
+// events were at one moment. O(n).
+func ownColumns(h *history.History, codes [][4]uint8, b *budget) (columns, error) {
+	from, n := h.Columns(), h.Len()
+	if err := b.grow(int64(n)); err != nil {
+		return columns{}, err
+	}
+	c := columns{inv: from.Index, ret: from.Ret, code: make([]uint8, n), read: from.Out, written: from.In}
+	all := uint8(0)
+	for i, kind := range from.Kind {
+		code := codes[kind][from.Type[i]&3]
+		c.code[i] = code
+		all |= code
+	}
+	if all&open == 0 {
+		return c, nil
+	}
+	if err := b.grow(4 * int64(n)); err != nil {
+		return columns{}, err
+	}
+	c.ret = slices.Clone(c.ret)
+	for i, code := range c.code {
+		if code&open != 0 {
+			c.ret[i] = never
+		}
+	}
+	return c, nil
 }
 
 // newColumns reads all operations of h, key after key: starts has where each
@@ -50,6 +90,9 @@ func (c *columns) part(lo, hi int) columns {
 func newColumns(h *history.History, starts []int32, excluding bool, b *budget) (columns, error) {
 	n := h.Len()
 	codes, swaps := codesOf(h)
+	if !swaps && starts == nil && !h.Tied() {
+		return ownColumns(h, codes, b)
+	}
 	bytes := int64(n) * columnBytes
 	if swaps {
 		bytes += int64(n) * 8
@@ -57,7 +100,8 @@ func newColumns(h *history.History, starts []int32, excluding bool, b *budget) (
 	if err := b.grow(bytes); err != nil {
 		return columns{}, err
 	}
-	c := columns{inv: make([]int32, n), ret: make([]int32, n), code: make([]uint8, n), val: make([]history.Value, n)}
+	c := columns{inv: make([]int32, n), ret: make([]int32, n), code: make([]uint8, n), read: make([]history.Value, n)}
+	c.written = c.read
 	if swaps {
 		c.from = make([]history.Value, n)
 	}
@@ -65,13 +109,13 @@ func newColumns(h *history.History, starts []int32, excluding bool, b *budget) (
 	if err != nil {
 		return columns{}, err
 	}
-	c.read(h, starts, stamps, codes, excluding)
+	c.fill(h, starts, stamps, codes, excluding)
 	_ = b.grow(-4 * int64(len(stamps)))
 	return c, nil
 }
 
-// read fills the columns.
-func (c *columns) read(h *history.History, starts, stamps []int32, codes [][4]uint8, excluding bool) {
+// fill reads h into the columns.
+func (c *columns) fill(h *history.History, starts, stamps []int32, codes [][4]uint8, excluding bool) {
 	next := append([]int32(nil), starts...)
 	from := h.Columns()
 	for i, inv := range from.Index {
@@ -96,7 +140,7 @@ func (c *columns) read(h *history.History, starts, stamps []int32, codes [][4]ui
 		if code >= open {
 			ret = never
 		}
-		c.inv[k], c.ret[k], c.code[k], c.val[k] = inv, ret, code, val
+		c.inv[k], c.ret[k], c.code[k], c.read[k] = inv, ret, code, val
 		if code&(swapping|failing) != 0 {
 			c.swap(h, i, k, excluding)
 		}
@@ -125,20 +169,20 @@ func codesOf(h *history.History) (codes [][4]uint8, swaps bool) {
 // swap reads compare-and-set i into row k. A failed one that tells what it saw is
 // a read of that; another is dropped, unless it is to exclude a value.
 func (c *columns) swap(h *history.History, i, k int, excluding bool) {
-	if !c.val[k].IsPair() {
+	if !c.read[k].IsPair() {
 		c.code[k] = alien
 		return
 	}
-	from, to := h.Pair(c.val[k])
-	c.val[k], c.from[k] = to, from
+	from, to := h.Pair(c.read[k])
+	c.read[k], c.from[k] = to, from
 	if c.code[k] != failing {
 		return
 	}
 	switch o := h.Observed(i); {
 	case o != history.None:
-		c.code[k], c.val[k] = reading, o
+		c.code[k], c.read[k] = reading, o
 	case excluding:
-		c.val[k] = from
+		c.read[k] = from
 	default:
 		c.code[k] = dropped
 	}

@@ -73,7 +73,7 @@ func (z *zones) reads(k, b int32) bool {
 	if z.col.code[k] != reading {
 		return false
 	}
-	u, ok := z.block(z.col.val[k])
+	u, ok := z.block(z.col.value(int(k)))
 	w := z.blocks[b].writer
 	return ok && u == b && (w < 0 || z.col.ret[k] > z.col.inv[w])
 }
@@ -122,7 +122,7 @@ func (z *zones) members(first int32) []member {
 		b = z.blocks[b].next
 	}
 	for k := lo; k <= hi; k++ {
-		b, _ := z.block(z.col.val[k])
+		b, _ := z.block(z.col.value(int(k)))
 		if n, in := place[b]; in && z.reads(k, b) {
 			ms = append(ms, z.member(k, n))
 		}
@@ -136,7 +136,7 @@ func (z *zones) members(first int32) []member {
 func (z *zones) known(k int32) int32 {
 	r := z.col.ret[k]
 	if z.col.code[k]&(writing|swapping) != 0 {
-		if b, ok := z.block(z.col.val[k]); ok {
+		if b, ok := z.block(z.col.value(int(k))); ok {
 			z.readers(b, func(k int32) { r = min(r, z.col.ret[k]) })
 		}
 	}

@@ -38,12 +38,13 @@ func mutants() []mutant {
 		{"all keys share their columns", "linear.go", "starts[k] = int32(pt.from)", "starts[k] = int32(0 * pt.from)"},
 		// What is dropped, and what is kept.
 		{"writes of unknown fate happened", "blocks.go", "flags = flagMay", "flags = flagKept"},
+		{"they were over when they were given up", "columns.go", "if all&open == 0 {", "if true {"},
 		{"those that were read did not happen", "blocks.go", "z.blocks[b].flags&(flagRead|flagEaten) != 0", "z.blocks[b].flags&flagEaten != 0"},
 		{"those that a compare-and-set saw did not happen", "blocks.go", "z.blocks[b].flags&(flagRead|flagEaten) != 0", "z.blocks[b].flags&flagRead != 0"},
 		{"keeping does not go back along a chain", "blocks.go", "b = x.prev\n", "break\n"},
-		{"a value written twice goes to the zones", "blocks.go", "if !z.table.put(val[z.blocks[i].writer], int32(i)) {", "if !z.table.put(val[z.blocks[i].writer], int32(i)) && false {"},
+		{"a value written twice goes to the zones", "blocks.go", "if !z.table.put(written[z.blocks[i].writer], int32(i)) {", "if !z.table.put(written[z.blocks[i].writer], int32(i)) && false {"},
 		{"so does one that writes the initial value", "blocks.go", "if to == history.Nil {", "if false {"},
-		{"a failed compare-and-set that saw a value is dropped", "columns.go", "c.code[k], c.val[k] = reading, o", "c.code[k] = dropped"},
+		{"a failed compare-and-set that saw a value is dropped", "columns.go", "c.code[k], c.read[k] = reading, o", "c.code[k] = dropped"},
 		{"a failed compare-and-set that excludes a value is dropped", "columns.go", "case excluding:", "case false:"},
 		// What the schedule gets wrong is caught by its proof, unless both are bent.
 		{

@@ -119,7 +119,7 @@ func (s *schedule) prepare() {
 		if c != failing {
 			continue
 		}
-		if b, ok := z.block(z.col.val[k]); ok {
+		if b, ok := z.block(z.col.value(k)); ok {
 			r := z.col.ret[k]
 			s.due[r] = -1 - int32(k) //nolint:gosec // bounded by events
 			s.named[b] = max(s.named[b], r)
@@ -197,7 +197,7 @@ func (s *schedule) account() error {
 // missing says whether the failed compare-and-set at position k still misses a
 // moment at which its value was not there.
 func (s *schedule) missing(k int32) bool {
-	b, _ := s.z.block(s.z.col.val[k])
+	b, _ := s.z.block(s.z.col.value(int(k)))
 	return b == s.cur && s.start[b] < s.z.col.inv[k]
 }
 
@@ -450,7 +450,7 @@ func (s *schedule) proves() bool {
 		return false
 	}
 	for k, c := range z.col.code {
-		b, ok := z.block(z.col.val[k])
+		b, ok := z.block(z.col.value(k))
 		if !ok || s.start[b] == 0 { // nobody's, or of unknown fate and left out
 			if c == reading {
 				return false

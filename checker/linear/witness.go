@@ -65,11 +65,11 @@ func among(z *zones, full view, c conflict) (*zones, conflict, bool) {
 		if code&(reading|writing|swapping) == 0 {
 			continue
 		}
-		if b, ok := z.block(z.col.val[k]); !ok || !in[b] {
+		if b, ok := z.block(z.col.value(int(k))); !ok || !in[b] {
 			continue
 		}
 		ops = append(ops, int32(full.at(int(k)))) //nolint:gosec // an op number
-		col.inv, col.ret, col.code, col.val = append(col.inv, z.col.inv[k]), append(col.ret, z.col.ret[k]), append(col.code, code), append(col.val, z.col.val[k])
+		col.inv, col.ret, col.code, col.read = append(col.inv, z.col.inv[k]), append(col.ret, z.col.ret[k]), append(col.code, code), append(col.read, z.col.value(int(k)))
 		if z.swaps {
 			col.from = append(col.from, z.col.from[k])
 		}
@@ -77,6 +77,7 @@ func among(z *zones, full view, c conflict) (*zones, conflict, bool) {
 	if len(ops) > maxAmong {
 		return nil, c, false
 	}
+	col.written = col.read
 	small, k, err := checkZones(full.only(ops), col, newBudget(context.Background(), 0))
 	return small, k, err == nil && (k.kind == kindZones || k.kind == kindChain)
 }
@@ -170,7 +171,7 @@ func (z *zones) certain(k int32) int {
 	if z.col.code[k]&open == 0 {
 		at = h.Ret(z.v.at(int(k)))
 	}
-	if b, ok := z.block(z.col.val[k]); ok {
+	if b, ok := z.block(z.col.value(int(k))); ok {
 		z.readers(b, func(k int32) { at = min(at, h.Ret(z.v.at(int(k)))) })
 	}
 	return min(at, z.v.cut)
@@ -300,7 +301,7 @@ func (e *explainer) future(a *checker.Anomaly, r, w int32) []int32 {
 func (e *explainer) phantom(a *checker.Anomaly) []int32 {
 	h := e.v.h
 	for k := range e.z.n { // who saw it first
-		if e.z.col.code[k] == reading && e.z.col.val[k] == e.z.col.val[e.c.a] && h.Ret(e.op(int32(k))) < h.Ret(e.op(e.c.a)) { //nolint:gosec // a position
+		if e.z.col.code[k] == reading && e.z.col.value(k) == e.z.col.value(int(e.c.a)) && h.Ret(e.op(int32(k))) < h.Ret(e.op(e.c.a)) { //nolint:gosec // a position
 			e.c.a = int32(k) //nolint:gosec // a position
 		}
 	}
@@ -450,7 +451,7 @@ func (e *explainer) staleName(c, d int32) string {
 func (z *zones) sawAt(k int) (history.Value, bool) {
 	switch z.col.code[k] {
 	case reading:
-		return z.col.val[k], true
+		return z.col.value(k), true
 	case swapping:
 		return z.col.from[k], true
 	}
@@ -481,7 +482,7 @@ func (e *explainer) writers(at []int32) []int32 {
 			if int(k) >= e.z.n || e.z.col.code[k]&^open != reading {
 				continue
 			}
-			if b, ok := e.z.block(e.z.col.val[k]); ok && b > 0 {
+			if b, ok := e.z.block(e.z.col.value(int(k))); ok && b > 0 {
 				set[int32(e.op(e.z.blocks[b].writer))] = true //nolint:gosec // an op number
 			}
 		}
