@@ -24,11 +24,11 @@ func (p *plan) explainAny(pt part, d *decision) {
 	d.anomaly = d2.anomaly
 }
 
-// explainSearch makes the anomaly of a violation that the search found: bad is
-// the operation whose return was the first that could not be explained.
+// explainSearch makes the anomaly of a violation that was searched for: bad is the
+// operation whose return was the first that could not be explained, or -1.
 func (p *plan) explainSearch(pt part, bad int32, d *decision) {
 	h := pt.v.h
-	if slices.Contains(h.Fs(), "append") || p.o.Model.Name == "queue" {
+	if bad < 0 || slices.Contains(h.Fs(), "append") || p.o.Model.Name == "queue" {
 		bad = p.bisect(pt.v, bad)
 	}
 	i := int(bad)
@@ -54,26 +54,30 @@ func (p *plan) explainSearch(pt part, bad int32, d *decision) {
 
 // bisect finds the first return that cannot be explained where the search looks
 // ahead and gives up early: no sooner than at operation bad, and mostly there, so it
-// looks there first and then ever further. O(log n) searches.
+// looks there first and then ever further; anywhere where bad is -1. Where time is up
+// it returns one by which there is a violation. O(log n) searches.
 func (p *plan) bisect(v view, bad int32) int32 {
 	h := v.h
 	var ops []int32
 	for k := range v.len() {
-		if i := v.at(k); v.typ(i) != history.Info && h.Done(i) >= h.Done(int(bad)) {
+		if i := v.at(k); v.typ(i) != history.Info && (bad < 0 || h.Done(i) >= h.Done(int(bad))) {
 			ops = append(ops, int32(i)) //nolint:gosec // an op number
 		}
 	}
 	slices.SortFunc(ops, func(a, b int32) int { return cmp.Compare(h.Done(int(a)), h.Done(int(b))) })
-	lo, hi := 0, len(ops)-1 // the first that violates is in [lo, hi]
-	for step := 0; lo < hi; {
+	lo, hi, step := 0, len(ops)-1, 0 // the first that violates is in [lo, hi]
+	if bad < 0 {
+		step = len(ops)
+	}
+	for lo < hi {
 		m := min(lo+step, (lo+hi)/2)
 		pr, err := newProblem(v.until(lastAt(v, int(ops[m]))), p.o.Model)
 		if err != nil {
-			return bad
+			break
 		}
-		out, err := runSearch(pr, p.b)
+		out, _, err := p.decide(pr)
 		if err != nil {
-			return bad
+			break
 		}
 		if out.valid {
 			lo, step = m+1, 2*step+1
@@ -84,7 +88,7 @@ func (p *plan) bisect(v view, bad int32) int32 {
 	if len(ops) == 0 {
 		return bad
 	}
-	return ops[lo]
+	return ops[hi]
 }
 
 // lastAt is the index of the last completion in v at the moment when operation i

@@ -102,7 +102,11 @@ func agree(t *testing.T, seed uint64, counts tally) bool {
 		return false
 	}
 	for _, name := range []string{Auto, Search, Fast} {
-		got := Check(t.Context(), h, Options{Model: spec, Engine: name, MaxAnomalies: -1, Workers: 1, Timeout: time.Second})
+		o := Options{Model: spec, Engine: name, MaxAnomalies: -1, Workers: 1, Timeout: time.Second}
+		if name == Auto {
+			o.Porcupine = inside
+		}
+		got := Check(t.Context(), h, o)
 		switch {
 		case got.Verdict == want.Verdict:
 			k.ours += " " + name

@@ -6,8 +6,8 @@
 // It plans: linearizability is local, so every key is judged on its own; each
 // history is first shrunk by rules that lose nothing; then the cheapest engine
 // decides that is exact for it: fast ones for registers, mutexes, sets and
-// queues whose values are told apart, an exact search for all else. Porcupine
-// can be asked for by name.
+// queues whose values are told apart, an exact search for all else. Where that
+// takes long Porcupine is asked as well, and it can be asked for by name.
 package linear
 
 import (
@@ -50,7 +50,8 @@ type Options struct {
 	// the default.
 	Workers int
 	// Porcupine, if set, runs Porcupine on the given operations of h instead of
-	// this process: in a child process that can be stopped at its memory limit.
+	// this process: in a child process that can be stopped at its memory limit. Then
+	// it is asked as well where a search takes long.
 	Porcupine func(ctx context.Context, job Job) (checker.Verdict, int64, error)
 	// MaxAnomalies is how many keys get a witness; 16 by default.
 	MaxAnomalies int
@@ -61,6 +62,7 @@ type Job struct {
 	Model   string
 	History *history.History
 	Ops     []int32 // operation numbers; nil for all
+	Cut     int     // the index of the last event that has happened
 	Memory  int64   // bytes; 0 for no limit
 }
 
@@ -94,7 +96,7 @@ func Check(ctx context.Context, h *history.History, o Options) checker.Result {
 		defer cancel()
 	}
 	r := checker.Result{Checker: "linear"}
-	p := &plan{h: h, o: o, b: newBudget(ctx, o.Memory), detail: &Detail{Engines: map[string]int{}, Why: map[string]int{}, Memory: "counted"}}
+	p := &plan{h: h, o: o, b: newBudget(ctx, o.Memory), beside: make(chan struct{}, 1), detail: &Detail{Engines: map[string]int{}, Why: map[string]int{}, Memory: "counted"}}
 	if err := p.prepare(); err != nil {
 		r.Reason = err.Error()
 		r.Duration = time.Since(start)
@@ -140,6 +142,7 @@ type plan struct {
 	columnsErr error
 	once       sync.Once
 	exhausted  atomic.Int64
+	beside     chan struct{} // holds one who runs Porcupine beside a search
 
 	problems []*problem // by part, where all were decoded at once
 }
@@ -364,20 +367,23 @@ func (p *plan) bySearch(pt part, why []string) decision {
 	if err != nil {
 		return decision{engine: Search, reason: err.Error(), why: why}
 	}
-	out, err := runSearch(pr, p.b)
+	out, by, err := p.decide(pr)
 	p.exhausted.Add(int64(out.exhausted))
 	if err != nil {
 		d := p.unknown(pt, Search, out.passed, err)
 		d.why = why
 		return d
 	}
+	if by == Porcupine {
+		why = append(why, "porcupine, asked as well, was sooner than the search")
+	}
 	if out.valid {
-		if !replay(pr, out.order) {
+		if by == Search && !replay(pr, out.order) {
 			return decision{engine: Search, why: why, reason: "internal error: the linearization found does not replay"}
 		}
-		return decision{verdict: checker.Valid, engine: Search, why: why}
+		return decision{verdict: checker.Valid, engine: by, why: why}
 	}
-	d := decision{verdict: checker.Invalid, engine: Search, why: why}
+	d := decision{verdict: checker.Invalid, engine: by, why: why}
 	if int(p.found.Add(1)) <= p.o.MaxAnomalies {
 		p.explainSearch(pt, out.bad, &d)
 	}

@@ -24,7 +24,7 @@ func (p *plan) byPorcupine(pt part) decision {
 		}
 		d.verdict = v
 	} else {
-		v, peak, err := p.o.Porcupine(p.b.ctx, Job{Model: p.o.Model.Name, History: pt.v.h, Ops: pt.v.ops, Memory: p.o.Memory / int64(p.workers())})
+		v, peak, err := p.o.Porcupine(p.b.ctx, Job{Model: p.o.Model.Name, History: pt.v.h, Ops: pt.v.ops, Cut: pt.v.cut, Memory: p.o.Memory / int64(p.workers())})
 		_ = p.b.grow(peak)
 		_ = p.b.grow(-peak)
 		p.measured.Store(true)

@@ -155,7 +155,7 @@ func writeJob(w interface{ Write([]byte) (int, error) }, job linear.Job) error {
 		}
 	}
 	for op := range job.History.Ops() {
-		if op.Process == history.Nemesis || keep != nil && !keep[op.Index] {
+		if op.Process == history.Nemesis || op.Index > job.Cut || keep != nil && !keep[op.Index] {
 			continue
 		}
 		if err := out.Write(op); err != nil {
