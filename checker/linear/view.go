@@ -68,6 +68,22 @@ func (v view) until(cut int) view {
 	return w
 }
 
+// last is the time of the view's last event of an operation: mostly of one of the
+// last operations, else O(n).
+func (v view) last() time.Duration {
+	at, last := -1, time.Duration(0)
+	for k := v.len() - 1; k >= 0 && at < v.cut; k-- {
+		i := v.at(k)
+		if e := v.h.Index(i); e > at && e <= v.cut {
+			at, last = e, v.h.Invoke(i)
+		}
+		if e := v.h.Ret(i); e > at && e <= v.cut {
+			at, last = e, v.h.Done(i)
+		}
+	}
+	return last
+}
+
 // only is the view of some of its operations.
 func (v view) only(ops []int32) view { return view{h: v.h, ops: ops, cut: v.cut} }
 

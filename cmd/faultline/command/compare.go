@@ -98,16 +98,19 @@ func against(env *Env, baseline string, runs []reports.Results) ([]reports.Regre
 }
 
 // groups are the columns: a run, a history that is judged now, or the kinds of
-// runs in a folder. A run goes by what it tested that not all columns did, or by
-// its folder where that is not its alone.
+// runs in a folder. Runs go by what they tested that not all columns did, or by
+// their folder or all that they tested where that is not theirs alone.
 func (f *compareFlags) groups(ctx context.Context, args []string) ([]reports.Group, []reports.Results, error) {
 	var groups []reports.Group
 	var all []reports.Results
-	single := map[int]bool{}
+	runs := map[int]bool{} // the columns of runs
 	for _, path := range args {
-		if runs, err := resultsIn(path); err == nil {
-			groups = append(groups, reports.GroupByVersion(runs)...)
-			all = append(all, runs...)
+		if found, err := resultsIn(path); err == nil {
+			for _, g := range reports.GroupByVersion(found) {
+				runs[len(groups)] = true
+				groups = append(groups, g)
+			}
+			all = append(all, found...)
 			continue
 		}
 		r, err := f.one(ctx, path)
@@ -117,12 +120,12 @@ func (f *compareFlags) groups(ctx context.Context, args []string) ([]reports.Gro
 		if target, err := filepath.EvalSymlinks(path); err == nil { // runs/latest
 			path = target
 		}
-		single[len(groups)] = r.System != ""
+		runs[len(groups)] = r.System != ""
 		groups = append(groups, reports.Group{Name: filepath.Base(path), Runs: []reports.Results{r}})
 		all = append(all, r)
 	}
 	for i, name := range differing(groups) {
-		if single[i] && name != "" {
+		if runs[i] && name != "" {
 			groups[i].Name = name
 		}
 	}
