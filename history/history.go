@@ -2,6 +2,7 @@ package history
 
 import (
 	"fmt"
+	"iter"
 	"math"
 	"time"
 )
@@ -479,4 +480,45 @@ func Of(events ...Op) (*History, error) {
 		}
 	}
 	return b.History(true), nil
+}
+
+// Ops are the events of h in order.
+func (h *History) Ops() iter.Seq[Op] {
+	return func(yield func(Op) bool) {
+		at := make([]int32, h.events) // operation+1, negative for its completion, 0 for a fault
+		for i := range h.Len() {
+			at[h.invIdx[i]] = int32(i + 1) //nolint:gosec // bounded by events
+			if r := h.retIdx[i]; r >= 0 {
+				at[r] = -int32(i + 1) //nolint:gosec // bounded by events
+			}
+		}
+		fault := 0
+		for index, n := range at {
+			var op Op
+			switch {
+			case n > 0:
+				i := int(n - 1)
+				op = Op{Time: h.Invoke(i), Type: Invoke, Value: h.Go(h.in[i])}
+				h.fill(&op, i)
+			case n < 0:
+				i := int(-n - 1)
+				op = Op{Time: h.Done(i), Type: h.typ[i], Value: h.Go(h.out[i]), Error: h.Error(i), Version: h.Version(i)}
+				if o := h.Observed(i); o != None {
+					op.Observed = &Seen{h.Go(o)}
+				}
+				h.fill(&op, i)
+			case fault < len(h.Faults):
+				op = h.Faults[fault]
+				fault++
+			}
+			op.Index = index
+			if !yield(op) {
+				return
+			}
+		}
+	}
+}
+
+func (h *History) fill(op *Op, i int) {
+	op.Process, op.F, op.Key, op.Node = h.Process(i), h.F(i), h.keys.names[h.key[i]], h.nodes.names[h.node[i]]
 }
