@@ -10,13 +10,13 @@ import (
 // none is a generator that is over.
 type none struct{}
 
-func (none) Next(Context) (Step, Generator)         { return Step{}, none{} }
+func (none) Next(Context) (Step, Generator) { return Step{}, none{} }
 
 func (n none) Update(Context, history.Op) Generator { return n }
 
-func over(s Step) (Step, Generator)                 { return s, none{} }
+func over(s Step) (Step, Generator) { return s, none{} }
 
-func do(op history.Op, at time.Duration) Step       { return Step{Kind: Do, Op: op, At: at} }
+func do(op history.Op, at time.Duration) Step { return Step{Kind: Do, Op: op, At: at} }
 
 func updated(g Generator, c Context, e history.Op) Generator {
 	if g == nil {
