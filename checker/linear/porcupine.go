@@ -37,8 +37,8 @@ func (p *plan) byPorcupine(pt part) decision {
 		d.reason = fmt.Sprintf("no violation among the first 0 operations of %s, since porcupine does not tell how far it got; %s",
 			keyName(pt.name), cmp.Or(d.reason, "the time limit was reached"))
 	}
-	if d.verdict == checker.Invalid && int(p.found.Add(1)) <= p.o.MaxAnomalies {
-		p.explainAny(pt, &d)
+	if d.verdict == checker.Invalid && int(p.found.Load()) < p.o.MaxAnomalies {
+		p.explainAny(pt, &d) // which counts
 	}
 	return d
 }
