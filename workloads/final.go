@@ -1,7 +1,10 @@
 package workloads
 
 import (
+	"cmp"
+	"reflect"
 	"slices"
+	"time"
 
 	"github.com/faultline-dev/faultline/generator"
 	"github.com/faultline-dev/faultline/history"
@@ -52,6 +55,67 @@ func (e everybody) Update(c generator.Context, ev history.Op) generator.Generato
 	}
 	e.at[c.Worker] = at
 	return e
+}
+
+// Agreeing is Everybody for reads after the last write: what not all workers saw
+// alike is read again by all, every agreePause for at most agreeWithin, so that nodes
+// that lag behind do not count as ones that never agree.
+func Agreeing(reads []history.Op) generator.Generator {
+	return agreeing{round: everybody{ops: reads}, shown: make([][]any, len(reads))}
+}
+
+const (
+	agreePause  = 100 * time.Millisecond
+	agreeWithin = 5 * time.Second
+)
+
+type agreeing struct {
+	round  everybody
+	shown  [][]any       // by operation of the round, what was seen
+	from   time.Duration // when the round begins
+	ended  time.Duration // when the last operation of it did
+	giveUp time.Duration // 0 in the first round
+}
+
+// Next implements generator.Generator.
+func (a agreeing) Next(c generator.Context) (generator.Step, generator.Generator) {
+	if at := a.round.of(c.Worker); at.next < len(a.round.ops) {
+		return generator.Step{Kind: generator.Do, Op: a.round.ops[at.next], At: max(c.Now, a.from)}, a
+	}
+	for w := range c.Workers {
+		if a.round.of(w).next < len(a.round.ops) {
+			return generator.Step{Kind: generator.Wait}, a
+		}
+	}
+	var open []history.Op
+	for i, seen := range a.shown {
+		if slices.ContainsFunc(seen, func(v any) bool { return !reflect.DeepEqual(v, seen[0]) }) {
+			open = append(open, a.round.ops[i])
+		}
+	}
+	if len(open) == 0 || a.giveUp > 0 && a.ended >= a.giveUp {
+		return generator.Step{}, a
+	}
+	next := agreeing{
+		round: everybody{ops: open}, shown: make([][]any, len(open)),
+		from: a.ended + agreePause, giveUp: cmp.Or(a.giveUp, a.ended+agreeWithin),
+	}
+	return next.Next(c)
+}
+
+// Update implements generator.Generator.
+func (a agreeing) Update(c generator.Context, ev history.Op) generator.Generator {
+	at := a.round.of(c.Worker)
+	if ev.Type == history.Invoke || at.next >= len(a.round.ops) || !same(a.round.ops[at.next], ev) {
+		return a
+	}
+	a.ended = c.Now
+	if ev.Type == history.OK {
+		a.shown = slices.Clone(a.shown)
+		a.shown[at.next] = append(slices.Clip(a.shown[at.next]), ev.Value)
+	}
+	a.round, _ = a.round.Update(c, ev).(everybody)
+	return a
 }
 
 func same(a, b history.Op) bool { return a.F == b.F && a.Key == b.Key }

@@ -70,7 +70,7 @@ func final(keys []string) generator.Generator {
 	for i, k := range keys {
 		reads[i] = history.Op{F: counter.Read, Key: k}
 	}
-	return workloads.Everybody(reads)
+	return workloads.Agreeing(reads)
 }
 
 func perform(ctx context.Context, client any, op history.Op) (history.Reply, error) {

@@ -99,17 +99,13 @@ func online() func(history.Op) error {
 	}
 }
 
-// finalTries bounds how often a final read is tried again.
-const finalTries = 20
-
-// finalReads reads every key by every worker, each until it succeeds once.
+// finalReads reads every register by every worker, until all see the same.
 func finalReads(keys []string) generator.Generator {
-	var reads []generator.Generator
-	for _, k := range keys {
-		read := generator.Func(func(generator.Context) history.Op { return history.Op{F: Read, Key: k} })
-		reads = append(reads, generator.Limit(finalTries, generator.UntilOK(read)))
+	reads := make([]history.Op, len(keys))
+	for i, k := range keys {
+		reads[i] = history.Op{F: Read, Key: k}
 	}
-	return generator.EachWorker(generator.Concat(reads...))
+	return workloads.Agreeing(reads)
 }
 
 // key generates the operations on one register.

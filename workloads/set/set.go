@@ -85,7 +85,7 @@ func final(keys []string, elements int64, lists bool) generator.Generator {
 			all = append(all, history.Op{F: set.Contains, Key: k, Value: e})
 		}
 	}
-	return generator.Concat(workloads.Everybody(each), workloads.Somebody(all))
+	return generator.Concat(workloads.Agreeing(each), workloads.Somebody(all))
 }
 
 // key generates the operations on one set. Elements are 1, 2, ...
