@@ -3,6 +3,7 @@ package linear
 import (
 	"context"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -51,10 +52,11 @@ func crowded() []checkertest.Row {
 // sooner.
 func TestBeside(t *testing.T) {
 	t.Parallel()
-	h := checkertest.History(crowded())
+	rows := append(crowded(), checkertest.Row{Invoke: 1, Return: 2, Type: history.OK, F: "enqueue", Key: "y", In: 1})
+	h := checkertest.History(rows)
 	r := Check(t.Context(), h, Options{Model: model.Queue(), Timeout: 20 * time.Second, Memory: 256 << 20, Porcupine: inside})
 	d, _ := r.Detail.(*Detail)
-	if r.Verdict != checker.Valid || d.Engines[Porcupine] != 1 || d.Memory != "measured" {
+	if r.Verdict != checker.Valid || d.Engines[Porcupine] != 1 || !slices.Equal(d.Keys[Porcupine], []string{"x"}) || !slices.Equal(d.Keys[Fast], []string{"y"}) || d.Memory != "measured" {
 		t.Fatalf("%v by %v: %s", r.Verdict, d, r.Reason)
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"runtime"
 	"slices"
 	"sort"
@@ -70,6 +71,9 @@ type Job struct {
 type Detail struct {
 	// Engines counts the keys that each engine decided.
 	Engines map[string]int `json:"engines"`
+	// Keys are those that each engine decided, the first maxNamed of them, where
+	// several engines took part.
+	Keys map[string][]string `json:"keys,omitempty"`
 	// Why counts the reasons for which a faster engine did not apply.
 	Why map[string]int `json:"why,omitempty"`
 	// Exhausted is how many nodes the search had to leave again: 0 means that it
@@ -390,6 +394,21 @@ func (p *plan) bySearch(pt part, why []string) decision {
 	return d
 }
 
+// maxNamed bounds the keys that Detail names.
+const maxNamed = 100
+
+func (p *plan) nameKeys() {
+	if len(p.detail.Engines) < 2 {
+		return
+	}
+	p.detail.Keys = map[string][]string{}
+	for i, d := range p.got {
+		if all := p.detail.Keys[d.engine]; d.engine != "" && len(all) < maxNamed {
+			p.detail.Keys[d.engine] = append(all, p.parts[i].name)
+		}
+	}
+}
+
 // result merges the decisions.
 func (p *plan) result(r *checker.Result) {
 	r.Verdict = checker.Valid
@@ -429,12 +448,8 @@ func (p *plan) result(r *checker.Result) {
 	if anomalies > 0 {
 		r.Figures = map[string]float64{"keys_invalid": float64(anomalies)}
 	}
-	names := make([]string, 0, len(p.detail.Engines))
-	for e := range p.detail.Engines {
-		names = append(names, e)
-	}
-	sort.Strings(names)
-	r.Engine = strings.Join(names, "+")
+	r.Engine = strings.Join(slices.Sorted(maps.Keys(p.detail.Engines)), "+")
+	p.nameKeys()
 	if p.measured.Load() {
 		p.detail.Memory = "measured"
 	}

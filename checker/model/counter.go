@@ -24,9 +24,9 @@ func Counter() Spec {
 
 type counter struct{ h *history.History }
 
-func (counter) Init() State                  { return 0 }
+func (counter) Init() State { return 0 }
 
-func (counter) Bytes() int64                 { return 0 }
+func (counter) Bytes() int64 { return 0 }
 
 func (counter) DescribeState(s State) string { return strconv.FormatInt(int64(s), 10) }
 

@@ -41,7 +41,7 @@ const codeAppend = CodeNot + 1
 // unseen is no text that any read shows the beginning of.
 const unseen = history.None
 
-func (*kv) Init() State    { return State(history.Nil) }
+func (*kv) Init() State { return State(history.Nil) }
 
 func (m *kv) Bytes() int64 { return m.bytes + int64(len(m.steps))*48 }
 

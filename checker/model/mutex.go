@@ -43,7 +43,7 @@ type mutex struct {
 	processes map[history.Process]State
 }
 
-func (*mutex) Init() State    { return 0 }
+func (*mutex) Init() State { return 0 }
 
 func (m *mutex) Bytes() int64 { return int64(len(m.names))*80 + int64(len(m.seen)+len(m.processes))*48 }
 

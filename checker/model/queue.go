@@ -34,7 +34,7 @@ type queue struct {
 	bytes  int64
 }
 
-func (*queue) Init() State    { return 0 }
+func (*queue) Init() State { return 0 }
 
 func (m *queue) Bytes() int64 { return m.bytes }
 

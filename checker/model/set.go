@@ -44,7 +44,7 @@ func newSet(h *history.History) *set {
 	return &set{h: h, ids: map[uint64]State{0: 0}, nodes: []setNode{{}}}
 }
 
-func (*set) Init() State    { return 0 }
+func (*set) Init() State { return 0 }
 
 func (m *set) Bytes() int64 { return int64(len(m.nodes)) * 72 }
 
