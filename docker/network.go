@@ -20,24 +20,26 @@ type faults struct {
 	delays map[string]time.Duration
 }
 
-func (f *faults) put(id string, nodes []string, delay time.Duration) (before []string) {
+func (f *faults) put(id string, nodes []string, delay time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.at == nil {
 		f.at, f.delays = map[string][]string{}, map[string]time.Duration{}
 	}
-	before = f.at[id]
 	f.at[id], f.delays[id] = nodes, delay
-	return before
 }
 
-func (f *faults) forget(id string) []string {
+func (f *faults) nodes(id string) []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	nodes := f.at[id]
+	return f.at[id]
+}
+
+func (f *faults) forget(id string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	delete(f.at, id)
 	delete(f.delays, id)
-	return nodes
 }
 
 func (f *faults) longest() time.Duration {
@@ -74,7 +76,7 @@ func (c *Cluster) sides(links []cluster.Link) ([]side, error) {
 		}
 		if l.To == cluster.Clients {
 			s := at(l.From)
-			s.out = append(s.out, agent.Clients)
+			s.out = with(s.out, agent.Clients)
 			continue
 		}
 		addr, err := c.addr(l.From)
@@ -82,9 +84,17 @@ func (c *Cluster) sides(links []cluster.Link) ([]side, error) {
 			return nil, err
 		}
 		s := at(l.To)
-		s.in = append(s.in, addr)
+		s.in = with(s.in, addr)
 	}
 	return out, nil
+}
+
+// with has addr once: an agent degrades twice what it is told twice.
+func with(addrs []string, addr string) []string {
+	if slices.Contains(addrs, addr) {
+		return addrs
+	}
+	return append(addrs, addr)
 }
 
 func (c *Cluster) known(l cluster.Link) error {
@@ -229,15 +239,19 @@ func (c *Cluster) hold(ctx context.Context, q agent.Request, links []cluster.Lin
 	for _, s := range sides {
 		nodes = append(nodes, s.node)
 	}
-	before := c.faults.put(q.ID, nodes, delay)
-	stale := slices.DeleteFunc(slices.Clone(before), func(n string) bool { return slices.Contains(nodes, n) })
-	return errors.Join(
+	stale := slices.DeleteFunc(slices.Clone(c.faults.nodes(q.ID)), func(n string) bool { return slices.Contains(nodes, n) })
+	c.faults.put(q.ID, slices.Concat(nodes, stale), delay) // until the stale ones have let go
+	err = errors.Join(
 		c.ask(ctx, stale, func(int) agent.Request { return agent.Request{Op: agent.OpMend, ID: q.ID} }),
 		c.ask(ctx, nodes, func(i int) agent.Request {
 			r := q
 			r.In, r.Out = sides[i].in, sides[i].out
 			return r
 		}))
+	if err == nil {
+		c.faults.put(q.ID, nodes, delay)
+	}
+	return err
 }
 
 // ask sends a request to each of nodes and waits for the answers.
@@ -253,10 +267,9 @@ func (c *Cluster) ask(ctx context.Context, nodes []string, q func(i int) agent.R
 
 // Mend takes back a cut or shape.
 func (c *Cluster) Mend(ctx context.Context, id string) error {
-	nodes := c.faults.forget(id)
-	err := c.ask(ctx, nodes, func(int) agent.Request { return agent.Request{Op: agent.OpMend, ID: id} })
-	if err != nil {
-		c.faults.put(id, nodes, 0) // it may still be there
+	err := c.ask(ctx, c.faults.nodes(id), func(int) agent.Request { return agent.Request{Op: agent.OpMend, ID: id} })
+	if err == nil { // else it may still be there
+		c.faults.forget(id)
 	}
 	return err
 }

@@ -155,13 +155,17 @@ func (w *World) Shape(_ context.Context, id string, links []cluster.Link, s clus
 }
 
 func (w *World) hold(h hold, links []cluster.Link) error {
-	w.release(h.id)
+	var on []*link
 	for _, l := range links {
 		from, to, err := w.ends(l)
 		if err != nil {
-			return err
+			return err // and all is as it was
 		}
-		w.links[from][to].set(h, true)
+		on = append(on, w.links[from][to])
+	}
+	w.release(h.id)
+	for _, l := range on {
+		l.set(h, true)
 	}
 	return nil
 }
