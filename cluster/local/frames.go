@@ -2,6 +2,7 @@ package local
 
 import (
 	"bufio"
+	"cmp"
 	"container/heap"
 	"context"
 	"encoding/binary"
@@ -41,9 +42,9 @@ type item struct {
 	arrived func(data []byte)
 	lost    func()
 
-	due   time.Time
-	epoch int
-	seq   uint64 // keeps items of equal due in order
+	passage
+	due time.Time
+	seq uint64 // keeps items of equal due in order
 }
 
 // line relays one directed link frame by frame: readers of the sender's
@@ -59,6 +60,7 @@ type line struct {
 
 	mu       sync.Mutex
 	waiting  queue
+	epoch    int // of the shapes by which those are due
 	held     int // bytes waiting
 	seq      uint64
 	sessions int
@@ -159,15 +161,12 @@ func (l *line) submit(it item) int {
 	if it.kind == frame {
 		body -= 4 // the length prefix stays whole, or the stream would break
 	}
-	fates, epoch := l.w.fates(now, body, it.kind == hello || it.kind == goodby)
-	if len(fates) == 0 {
-		return 0
-	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	fates := l.w.fates(now, body, it.kind == hello || it.kind == goodby) // under the lock: release arranges all that have one
 	for _, f := range fates {
 		c := it
-		c.due, c.epoch = f.due, epoch
+		c.passage, c.due = f.passage, f.due
 		if f.flip >= 0 {
 			c.data = slices.Clone(it.data)
 			at := len(c.data) - body + f.flip/8
@@ -222,7 +221,7 @@ func (it item) vanish() {
 	}
 }
 
-// clock lets out what is due. What was queued before a shape changed goes at once.
+// clock lets out what is due.
 func (l *line) clock(ctx context.Context) {
 	t := time.NewTimer(time.Hour)
 	defer t.Stop()
@@ -241,10 +240,13 @@ func (l *line) clock(ctx context.Context) {
 func (l *line) release(now time.Time) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	// Read under the lock: what is submitted later may be of a later epoch.
-	epoch := l.w.now()
+	if l.w.now() != l.epoch {
+		slices.SortFunc(l.waiting, func(a, b item) int { return cmp.Compare(a.seq, b.seq) })
+		l.epoch = l.w.arrange(l.waiting)
+		heap.Init(&l.waiting)
+	}
 	for len(l.waiting) > 0 {
-		if it := l.waiting[0]; it.epoch == epoch && it.due.After(now) {
+		if it := l.waiting[0]; it.due.After(now) {
 			return it.due.Sub(now)
 		}
 		it := heap.Pop(&l.waiting).(item) //nolint:forcetypeassert // ours

@@ -78,7 +78,8 @@ func lossy(s cluster.Shape) bool {
 	return s.Loss > 0 || s.Duplicate > 0 || s.Reorder > 0 || s.Corrupt > 0
 }
 
-// Shape degrades the links. What was under way when it changes goes out at once.
+// Shape degrades the links. What was under way when one is taken back is due as if that
+// one had never held it.
 func (c *local) Shape(_ context.Context, id string, links []cluster.Link, s cluster.Shape) error {
 	if err := c.Shapes(s); err != nil {
 		return err

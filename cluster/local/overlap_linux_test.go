@@ -33,7 +33,7 @@ func TestOverlap(t *testing.T) {
 func meets(t *testing.T, l cluster.Link, w *wire, u clustertest.Hold) {
 	t.Helper()
 	now := time.Now()
-	fates, _ := w.fates(now, 64, false)
+	fates := w.fates(now, 64, false)
 	wrong := func(p float64, happened bool) bool { return p == 1 && !happened || p == 0 && happened }
 	lost := u.Shape.Loss
 	if u.Cut {

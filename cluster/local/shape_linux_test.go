@@ -112,6 +112,63 @@ func TestShapesBite(t *testing.T) {
 	}
 }
 
+// TestShapeTakenBack: what one shape alone held back goes out when it is taken back;
+// what others hold back stays, and all in order.
+func TestShapeTakenBack(t *testing.T) {
+	c := up(t, 2, true)
+	link := cluster.Link{From: "n1", To: "n2"}
+	l, links := c.lines[link][0], []cluster.Link{link}
+	const ms = time.Millisecond
+	news := make(chan int, 100)
+	send := func(n int) time.Time {
+		l.submit(item{kind: probe, arrived: func([]byte) { news <- n }})
+		return time.Now()
+	}
+	next := func(want int, sent time.Time, least, most time.Duration) {
+		t.Helper()
+		got := <-news
+		if took := time.Since(sent); got != want || took < least-ms || took > most {
+			t.Fatalf("%d after %v, want %d after %v to %v", got, took, want, least, most)
+		}
+	}
+	_ = c.Shape(ctx(), "long", links, cluster.Shape{Delay: 10 * time.Second})
+	_ = c.Shape(ctx(), "short", links, cluster.Shape{Delay: 200 * ms, Jitter: 50 * ms})
+	first := send(0)
+	for n := 1; n < 50; n++ {
+		send(n)
+	}
+	_ = c.Shape(ctx(), "other", links, cluster.Shape{Delay: ms})
+	_ = c.Mend(ctx(), "other")
+	time.Sleep(20 * ms)
+	if len(news) > 0 {
+		t.Fatal("a frame went out when a shape ended that did not hold it")
+	}
+	_ = c.Mend(ctx(), "long")
+	for n := 50; n < 60; n++ {
+		send(n)
+	}
+	next(0, first, 20*ms, 600*ms)
+	for n := 1; n < 60; n++ {
+		next(n, first, 20*ms, 900*ms)
+	}
+	last := send(60)
+	_ = c.Heal(ctx())
+	next(60, last, 0, 100*ms)
+}
+
+// TestStreamTakenBack: a stream is held back no longer than the shape lasts.
+func TestStreamTakenBack(t *testing.T) {
+	w := newWire(cluster.Link{From: "n1", To: "n2"}, 1)
+	w.put("long", &cluster.Shape{Delay: time.Minute})
+	w.put("short", &cluster.Shape{Delay: 100 * time.Millisecond})
+	start := time.Now()
+	time.AfterFunc(20*time.Millisecond, func() { w.mend("long") })
+	hold(ctx(), w, 64)
+	if took := time.Since(start); took < 100*time.Millisecond || took > 400*time.Millisecond {
+		t.Errorf("held back for %v, want 100 ms", took)
+	}
+}
+
 func BenchmarkRelay(b *testing.B) {
 	c, err := New(Config{Names: Names(2), Ports: localtest.Ports(), Framed: true, Command: localtest.Command(localtest.Node), Dir: b.TempDir()})
 	if err != nil {

@@ -100,17 +100,24 @@ func pump(ctx context.Context, w *wire, from, to net.Conn) {
 	}
 }
 
-// hold waits as long as the wire's shapes say.
+// hold waits as long as the wire's shapes say, and no longer than they last.
 func hold(ctx context.Context, w *wire, size int) {
-	d := w.stream(time.Now(), size)
-	if d <= 0 {
-		return
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
+	p := w.stream(time.Now(), size)
+	for len(p.waits) > 0 {
+		due, change := w.rest(p)
+		d := time.Until(due)
+		if d <= 0 {
+			return
+		}
+		t := time.NewTimer(d)
+		select {
+		case <-t.C:
+		case <-change:
+		case <-ctx.Done():
+			t.Stop()
+			return
+		}
+		t.Stop()
 	}
 }
 

@@ -25,6 +25,7 @@ type wire struct {
 	cuts   map[string]bool
 	shapes []*shape
 	open   chan struct{} // closed when nothing cuts the wire
+	change chan struct{} // closed when the shapes change, and made anew
 	epoch  int           // counts changes of the shapes
 	last   time.Time     // when the latest frame in order is due
 	rng    *rand.Rand
@@ -39,8 +40,22 @@ type shape struct {
 
 // fate is what becomes of one copy of a frame.
 type fate struct {
+	passage
 	due  time.Time
 	flip int // the bit to flip, -1 for none
+}
+
+// passage is why something that entered a wire is not through yet.
+type passage struct {
+	entered time.Time
+	waits   []wait
+}
+
+// wait is what one shape adds to a passage, for as long as it is on the wire.
+type wait struct {
+	shape *shape
+	by    time.Duration
+	late  bool // it is to be overtaken
 }
 
 func newWire(l cluster.Link, seed uint64) *wire {
@@ -50,7 +65,7 @@ func newWire(l cluster.Link, seed uint64) *wire {
 	for _, b := range []byte(l.String()) {
 		h = (h ^ uint64(b)) * 1099511628211
 	}
-	return &wire{link: l, cuts: map[string]bool{}, open: open, rng: rand.New(rand.NewPCG(seed, h))}
+	return &wire{link: l, cuts: map[string]bool{}, open: open, change: make(chan struct{}), rng: rand.New(rand.NewPCG(seed, h))}
 }
 
 // put lets id cut the wire or, with a shape, degrade it; what id did before ends.
@@ -110,11 +125,57 @@ func (w *wire) heal() {
 	w.changed()
 }
 
-// changed makes what was queued under the old shapes go out at once, as a
-// kernel's queue is emptied when its discipline is replaced.
+// changed lets everything under way be looked at again: what a shape that is gone
+// held back is due as if it had never been, what others hold back stays.
 func (w *wire) changed() {
 	w.epoch++
 	w.last = time.Time{}
+	close(w.change)
+	w.change = make(chan struct{})
+}
+
+// due is when what entered is through by the shapes that are on the wire now, and
+// whether it keeps its place among the others. mu is held.
+func (w *wire) due(p passage) (due time.Time, ordered bool) {
+	due, ordered = p.entered, true
+	for _, x := range p.waits {
+		if slices.Contains(w.shapes, x.shape) {
+			due = due.Add(x.by)
+			ordered = ordered && !x.late
+		}
+	}
+	if !ordered {
+		due = due.Add(overtaken)
+	}
+	return due, ordered
+}
+
+// behind is when what entered is due that keeps its place behind last. mu is held.
+func (w *wire) behind(p passage, last *time.Time) time.Time {
+	due, ordered := w.due(p)
+	if !ordered {
+		return due
+	}
+	if due.Before(*last) {
+		due = *last
+	}
+	*last = due
+	return due
+}
+
+// arrange makes the dues of a line's waiting items, the oldest first, those that the
+// shapes ask for now, and returns the epoch of these.
+func (w *wire) arrange(items []item) (epoch int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var last time.Time
+	for i := range items {
+		items[i].due = w.behind(items[i].passage, &last)
+	}
+	if last.After(w.last) {
+		w.last = last
+	}
+	return w.epoch
 }
 
 // isCut says whether something cuts the wire.
@@ -151,24 +212,24 @@ func (w *wire) wait(ctx context.Context) error {
 // fates decides what becomes of a frame of size bytes that enters at t: no fate
 // means that it is lost, two that it is duplicated. Frames that steer the
 // connection (control) are delayed and cut, but neither lost nor doubled.
-func (w *wire) fates(t time.Time, size int, control bool) (f []fate, epoch int) {
+func (w *wire) fates(t time.Time, size int, control bool) []fate {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if len(w.cuts) > 0 {
-		return nil, w.epoch
+		return nil
 	}
 	if len(w.shapes) == 0 {
-		return []fate{{due: t, flip: -1}}, w.epoch
+		return []fate{{passage: passage{entered: t}, due: t, flip: -1}}
 	}
-	copies, late, flip := 1, time.Duration(0), -1
-	due := t
+	copies, flip := 1, -1
+	p, due := passage{entered: t}, t
 	for _, s := range w.shapes {
 		if control {
-			due = due.Add(s.Delay)
+			p.waits = append(p.waits, wait{shape: s, by: s.Delay})
 			continue
 		}
 		if w.hit(s.Loss) {
-			return nil, w.epoch
+			return nil
 		}
 		if w.hit(s.Duplicate) {
 			copies++
@@ -176,32 +237,33 @@ func (w *wire) fates(t time.Time, size int, control bool) (f []fate, epoch int) 
 		if w.hit(s.Corrupt) && size > 0 {
 			flip = w.rng.IntN(size * 8)
 		}
-		if w.hit(s.Reorder) {
-			late = overtaken
-		}
-		due = s.leave(due, size).Add(w.delay(s.Shape))
+		x := wait{shape: s, late: w.hit(s.Reorder), by: s.leave(due, size).Sub(due) + w.delay(s.Shape)}
+		due = due.Add(x.by)
+		p.waits = append(p.waits, x)
 	}
-	if late > 0 {
-		due = due.Add(late)
-	} else {
-		if due.Before(w.last) {
-			due = w.last
-		}
-		w.last = due
-	}
-	f = slices.Repeat([]fate{{due: due, flip: flip}}, copies)
-	return f, w.epoch
+	return slices.Repeat([]fate{{passage: p, due: w.behind(p, &w.last), flip: flip}}, copies)
 }
 
-// stream is how long a chunk of size bytes of a byte stream is held back.
-func (w *wire) stream(t time.Time, size int) time.Duration {
+// stream lets a chunk of size bytes of a byte stream enter at t.
+func (w *wire) stream(t time.Time, size int) passage {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	due := t
+	p, due := passage{entered: t}, t
 	for _, s := range w.shapes {
-		due = s.leave(due, size).Add(w.delay(s.Shape))
+		x := wait{shape: s, by: s.leave(due, size).Sub(due) + w.delay(s.Shape)}
+		due = due.Add(x.by)
+		p.waits = append(p.waits, x)
 	}
-	return due.Sub(t)
+	return p
+}
+
+// rest is until when a passage is held back, and a channel that is closed when that
+// may have changed.
+func (w *wire) rest(p passage) (time.Time, <-chan struct{}) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	due, _ := w.due(p)
+	return due, w.change
 }
 
 // leave is when size bytes that are ready at t have left a line of s' rate.
