@@ -141,5 +141,9 @@ func (s Step) Check(faults []Fault, nodes []string) (options.Values, error) {
 			return nil, fmt.Errorf("its target %q is no node; there are: %v", t, nodes)
 		}
 	}
-	return options.Resolve(f.Options, s.Opts)
+	o, err := options.Resolve(f.Options, s.Opts)
+	if err != nil {
+		return nil, err
+	}
+	return o, f.refuses(s.Arg, len(nodes), o)
 }

@@ -361,25 +361,6 @@ func (e *Env) unclaim(id string) {
 	}
 }
 
-// isolated are the nodes that cuts separate from so many members that they see no
-// majority.
-func (e *Env) isolated(members []string) map[string]bool {
-	cut := e.CutByOthers("")
-	out := map[string]bool{}
-	for _, a := range members {
-		sees := 0
-		for _, b := range members {
-			if a == b || !cut[cluster.Link{From: a, To: b}] && !cut[cluster.Link{From: b, To: a}] {
-				sees++
-			}
-		}
-		if sees <= len(members)/2 {
-			out[a] = true
-		}
-	}
-	return out
-}
-
 // restore is the last net: the network whole, no process frozen, whatever the
 // holds say. It is called when all faults have been healed.
 func (e *Env) restore(ctx context.Context) error {

@@ -36,8 +36,10 @@ func (e *Env) Removable(id string, nodes, members []string) []string {
 
 func (e *Env) removable(nodes, members []string) []string {
 	for n := len(nodes); n > 0; n-- {
-		rest := slices.DeleteFunc(slices.Clone(members), func(m string) bool { return slices.Contains(nodes[:n], m) })
-		if len(rest) > 0 && len(e.whole(rest)) >= Majority(len(rest)) && count(e.whole(e.Nodes()), nodes[:n]) >= Majority(len(e.Nodes())-n) {
+		without := func(voters []string) []string {
+			return slices.DeleteFunc(slices.Clone(voters), func(v string) bool { return slices.Contains(nodes[:n], v) })
+		}
+		if e.stands(without(members), nil, nil) && e.stands(without(e.Nodes()), nil, nil) {
 			return slices.Clone(nodes[:n])
 		}
 	}

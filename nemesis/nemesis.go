@@ -45,6 +45,9 @@ type Fault struct {
 	// Check refuses an argument that this number of nodes does not allow; nil for
 	// none.
 	Check func(arg string, nodes int) error
+	// Refuse refuses options that mean nothing with an argument and this number of
+	// nodes; nil for none.
+	Refuse func(arg string, nodes int, o options.Values) error
 	// Needs says why the cluster cannot do the fault, or nil.
 	Needs func(c cluster.Cluster, arg string, o options.Values) error
 	// Start injects the fault of a step, whose ID owns all that it does. After an

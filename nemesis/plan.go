@@ -174,7 +174,7 @@ func (r Request) steps(f Fault, s Spec, i int) ([]Step, error) {
 	k := r.rhythm(f, s, i)
 	var deck []string
 	if s.Arg == "" && f.Deck != nil {
-		if deck = f.Deck(r.Nodes, r.Leader); len(deck) == 0 {
+		if deck = f.deck(r.Nodes, r.Leader, s.Options); len(deck) == 0 {
 			return nil, fmt.Errorf("nemesis: %s is not possible with %d nodes; use more with --nodes", f.Name, r.Nodes)
 		}
 		// The first card stays first: it is the one that most often tells.

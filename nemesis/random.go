@@ -7,6 +7,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"time"
+
+	"github.com/faultline-dev/faultline/options"
 )
 
 // randomStream tells random plans from others of the same seed.
@@ -35,7 +37,7 @@ func RandomPlan(r Request) (Plan, error) {
 		step := Step{Fault: s.Fault, Arg: s.Arg, Opts: maps.Clone(s.Options), Seed: rng.Uint64() >> 11, ID: fmt.Sprintf("%s-%d", s.Fault, i+1)}
 		delete(step.Opts, "interval")
 		delete(step.Opts, "for")
-		if words := f.possible(r.Nodes); step.Arg == "" && len(words) > 0 {
+		if words := f.possible(r.Nodes, s.Options); step.Arg == "" && len(words) > 0 {
 			step.Arg = words[rng.IntN(len(words))]
 		}
 		first, last := r.Time/10, r.Time-r.Time/10
@@ -49,11 +51,11 @@ func RandomPlan(r Request) (Plan, error) {
 	return p, nil
 }
 
-// possible are the words that the fault takes with that many nodes.
-func (f Fault) possible(nodes int) []string {
+// possible are the words that the fault takes with that many nodes and these options.
+func (f Fault) possible(nodes int, o options.Values) []string {
 	var words []string
 	for _, a := range f.Args {
-		if f.Check == nil || f.Check(a.Name, nodes) == nil {
+		if (f.Check == nil || f.Check(a.Name, nodes) == nil) && f.refuses(a.Name, nodes, o) == nil {
 			words = append(words, a.Name)
 		}
 	}

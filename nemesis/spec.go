@@ -48,7 +48,7 @@ func Parse(faults []Fault, text string, nodes []string, given map[string]string)
 		}
 		specs = append(specs, s)
 	}
-	return specs, resolve(faults, specs, given)
+	return specs, resolve(faults, specs, len(nodes), given)
 }
 
 func parse(faults []Fault, part string, nodes []string) (Spec, error) {
@@ -160,8 +160,24 @@ func Split(given map[string]string) (faults, others map[string]string) {
 	return faults, others
 }
 
+// refuses says why options mean nothing with an argument, or nil.
+func (f Fault) refuses(arg string, nodes int, o options.Values) error {
+	if o["keep"] != "" && o["break"] != "" {
+		return errors.New("options keep and break: a quorum cannot be kept and broken; give one")
+	}
+	if f.Refuse == nil {
+		return nil
+	}
+	return f.Refuse(arg, nodes, o)
+}
+
+// deck are the words for steps without one that these options allow.
+func (f Fault) deck(nodes int, leader bool, o options.Values) []string {
+	return slices.DeleteFunc(f.Deck(nodes, leader), func(arg string) bool { return f.refuses(arg, nodes, o) != nil })
+}
+
 // resolve fills in the options of all specs.
-func resolve(faults []Fault, specs []Spec, given map[string]string) error {
+func resolve(faults []Fault, specs []Spec, nodes int, given map[string]string) error {
 	mine := map[string]map[string]string{}
 	for _, name := range slices.Sorted(maps.Keys(given)) {
 		fault, option, _ := strings.Cut(name, ".")
@@ -183,8 +199,11 @@ func resolve(faults []Fault, specs []Spec, given map[string]string) error {
 			return err
 		}
 		specs[i].Options, err = options.Resolve(append(Common(), f.Options...), mine[s.Fault])
+		if err == nil {
+			err = f.refuses(s.Arg, nodes, specs[i].Options)
+		}
 		if err != nil {
-			errs = append(errs, fmt.Errorf("nemesis: %s: %w", s.Fault, err))
+			errs = append(errs, fmt.Errorf("nemesis: %s: %w", s, err))
 		}
 	}
 	return errors.Join(errs...)

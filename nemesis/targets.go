@@ -183,11 +183,45 @@ func (e *Env) members(ctx context.Context) ([]string, error) {
 	return m, nil
 }
 
-// whole are the members that no fault has broken, may break, or has cut off from a
-// majority.
-func (e *Env) whole(members []string) []string {
-	isolated := e.isolated(members)
-	return slices.DeleteFunc(slices.Clone(members), func(m string) bool { return e.broken(m) > 0 || e.held.held(e.held.claimed, m) || isolated[m] })
+// whole are the voters that no fault has broken, may break, or has cut off from a
+// majority of such, when the chosen are broken and the links are cut as well.
+func (e *Env) whole(voters, chosen []string, links []cluster.Link) []string {
+	cut := e.CutByOthers("")
+	for _, l := range links {
+		cut[l] = true
+	}
+	up := slices.DeleteFunc(slices.Clone(voters), func(n string) bool {
+		return e.broken(n) > 0 || e.held.held(e.held.claimed, n) || slices.Contains(chosen, n)
+	})
+	return hearing(up, Majority(len(voters)), cut)
+}
+
+// hearing are the nodes that hear at least so many of them, and are heard by them.
+func hearing(nodes []string, least int, cut map[cluster.Link]bool) []string {
+	return slices.DeleteFunc(slices.Clone(nodes), func(a string) bool {
+		n := 0
+		for _, b := range nodes {
+			if !cut[cluster.Link{From: a, To: b}] && !cut[cluster.Link{From: b, To: a}] {
+				n++
+			}
+		}
+		return n < least
+	})
+}
+
+// Stands says whether a majority of the nodes hear a majority each, and are heard by it,
+// when links are cut.
+func Stands(nodes []string, links []cluster.Link) bool {
+	cut := map[cluster.Link]bool{}
+	for _, l := range links {
+		cut[l] = true
+	}
+	return len(hearing(nodes, Majority(len(nodes)), cut)) >= Majority(len(nodes))
+}
+
+// stands says whether a majority of the voters is whole.
+func (e *Env) stands(voters, chosen []string, links []cluster.Link) bool {
+	return len(voters) > 0 && len(e.whole(voters, chosen, links)) >= Majority(len(voters))
 }
 
 // weigh takes nodes out of a choice until a majority is left whole, or adds some
@@ -197,43 +231,57 @@ func (e *Env) weigh(step Step, chosen, members []string, rng *rand.Rand) []strin
 	if step.Opts["keep"] == "majority" {
 		e.held.choosing.Lock()
 		defer e.held.choosing.Unlock()
-		for len(chosen) > 0 && !e.keeps(chosen, members) {
+		for len(chosen) > 0 && !e.keeps(chosen, nil, members) {
 			chosen = chosen[:len(chosen)-1]
 		}
 		e.claim(step.ID, chosen)
 		return chosen
 	}
-	whole := e.whole(members)
-	for _, m := range Shuffled(whole, rng) {
-		if count(whole, chosen) < Majority(len(members)) {
+	for _, m := range Shuffled(e.whole(members, chosen, nil), rng) {
+		if !e.stands(members, chosen, nil) {
 			break
 		}
-		if !slices.Contains(chosen, m) {
-			chosen = append(chosen, m)
-		}
+		chosen = append(chosen, m)
 	}
 	return chosen
 }
 
-// keeps says whether a majority is left without the chosen: of the members, of those
-// that stay when a removal that is under way is done, and of all when they are back.
-func (e *Env) keeps(chosen, members []string) bool {
+// keeps says whether a majority is left without the chosen and the links: of the
+// members, of those that stay when a removal that is under way is done, and of all when
+// they are back.
+func (e *Env) keeps(chosen []string, links []cluster.Link, members []string) bool {
 	staying := slices.DeleteFunc(slices.Clone(members), e.HeldOut)
 	for _, voters := range [][]string{members, staying, e.Nodes()} {
-		if count(e.whole(voters), chosen) < Majority(len(voters)) {
+		if !e.stands(voters, chosen, links) {
 			return false
 		}
 	}
 	return true
 }
 
-// count is how many of the nodes are not among the others.
-func count(nodes, others []string) int {
-	n := 0
-	for _, node := range nodes {
-		if !slices.Contains(others, node) {
-			n++
-		}
+// Links are the links that a step cuts. Find returns some that fit, none for the lack
+// of such: under keep=majority those that leave a majority whole, counting what other
+// faults hold, and under break=quorum those that leave none.
+func (e *Env) Links(ctx context.Context, step Step, find func(fits func([]cluster.Link) bool) []cluster.Link) ([]cluster.Link, error) {
+	keep, breaks := step.Opts["keep"] != "", step.Opts["break"] != ""
+	if !keep && !breaks {
+		return find(func([]cluster.Link) bool { return true }), nil
 	}
-	return n
+	members, err := e.members(ctx)
+	if err != nil {
+		return nil, err
+	}
+	e.held.choosing.Lock()
+	defer e.held.choosing.Unlock()
+	links := find(func(links []cluster.Link) bool {
+		if keep {
+			return e.keeps(nil, links, members)
+		}
+		return !e.stands(members, nil, links)
+	})
+	if len(links) == 0 {
+		return nil, Skip(step, "no such cut leaves a majority whole")
+	}
+	e.held.note(e.held.cuts, step.ID, links) // who chooses next counts them
+	return links, nil
 }

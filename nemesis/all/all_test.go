@@ -106,15 +106,22 @@ func TestNames(t *testing.T) {
 func TestOptions(t *testing.T) {
 	for given, want := range map[string]string{
 		"partition.interval=3s": "", "partition.for=2s": "", "partition.way=in": "", "kill.keep=majority": "",
-		"partition.interval=3":   "a duration like",
-		"partition.way=up":       "expected one of any, in, out",
-		"partition.nope=1":       `unknown option "nope"`,
-		"pause.for=2s":           "pause is not among the faults",
-		"nope.for=2s":            `unknown fault "nope"`,
-		"partition.interval=1ms": "at least 10ms",
+		"partition.interval=3":                 "a duration like",
+		"partition.way=up":                     "expected one of any, in, out",
+		"partition.nope=1":                     `unknown option "nope"`,
+		"pause.for=2s":                         "pause is not among the faults",
+		"nope.for=2s":                          `unknown fault "nope"`,
+		"partition.interval=1ms":               "at least 10ms",
+		"partition.keep=majority":              "partition:majorities-ring: option keep=majority: majorities-ring of 3 nodes leaves no majority",
+		"partition.break=quorum":               "partition:bridge: option break=quorum: bridge of 3 nodes leaves a majority",
+		"kill.keep=majority kill.break=quorum": "give one",
 	} {
-		k, v, _ := strings.Cut(given, "=")
-		_, err := nemesis.Parse(all.All(), "partition,kill", nodes(3), map[string]string{k: v})
+		m := map[string]string{}
+		for o := range strings.FieldsSeq(given) {
+			k, v, _ := strings.Cut(o, "=")
+			m[k] = v
+		}
+		_, err := nemesis.Parse(all.All(), "partition,kill,partition:majorities-ring,partition:bridge", nodes(3), m)
 		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 			t.Errorf("%s: %v; want %q", given, err, want)
 		}
@@ -368,7 +375,10 @@ func TestKeepMajority(t *testing.T) {
 			}
 			switch s.Fault = []string{"kill", "pause", "restart", "partition", "member"}[rng.IntN(5)]; s.Fault {
 			case "partition":
-				s.Arg = []string{"one", "halves", "majority", "leader", "one-way"}[rng.IntN(5)]
+				s.Arg = []string{"one", "halves", "majority", "leader", "one-way", "majorities-ring", "bridge", "random", "n1+n3|n2"}[rng.IntN(9)]
+				if _, err := s.Check(all.All(), nodes(n)); err != nil {
+					s.Arg = "random"
+				}
 			case "member":
 				s.Arg, s.Opts = []string{"remove", "replace"}[rng.IntN(2)], map[string]string{"on": "minority", "every": "300ms"}
 			case "restart":
@@ -398,6 +408,46 @@ func TestKeepMajority(t *testing.T) {
 		})
 		if err != nil || lost != "" {
 			t.Errorf("seed %d, %d nodes: no majority %s; %v", seed, n, lost, err)
+		}
+	}
+}
+
+// TestBreakQuorum: whatever a partition takes, under break=quorum no majority is left,
+// also of those that it took; and what cannot be is refused.
+func TestBreakQuorum(t *testing.T) {
+	refused := map[string]string{}
+	for n := 3; n <= 7; n++ {
+		for _, arg := range []string{"one", "halves", "majority", "leader", "one-way", "majorities-ring", "bridge", "random", "n1", "n2|n3", "n1|n2|n3"} {
+			for seed := range uint64(20) {
+				s := nemesis.Step{ID: "a", Fault: "partition", Arg: arg, At: time.Second, For: 5 * time.Second, Seed: seed, Opts: map[string]string{"break": "quorum"}}
+				if _, err := s.Check(all.All(), nodes(n)); err != nil {
+					refused[fmt.Sprint(arg, n)] = err.Error()
+					continue
+				}
+				stood := true
+				_, err := nemesistest.Virtual(func(rt cluster.Runtime) {
+					c := nemesistest.NewCluster(rt, n, seed)
+					wait := rt.Go(func() {
+						_ = rt.Sleep(context.Background(), 4*time.Second)
+						stood = c.Quorum()
+					})
+					_, _ = nemesis.Run(context.Background(), rt, nemesis.Plan{Steps: []nemesis.Step{s}}, nemesis.Env{Faults: all.All(), Cluster: c})
+					wait()
+				})
+				if stood || err != nil {
+					t.Errorf("%s of %d nodes, seed %d: a majority stands; %v", arg, n, seed, err)
+				}
+			}
+		}
+	}
+	for _, want := range []string{"bridge3", "bridge5", "bridge6", "majorities-ring5", "n2|n33", "n1|n2|n35"} {
+		if !strings.Contains(refused[want], "option break=quorum: ") {
+			t.Errorf("%s was not refused; refused are %v", want, refused)
+		}
+	}
+	for what := range refused {
+		if !strings.Contains(what, "|") && !strings.HasPrefix(what, "bridge") && !strings.HasPrefix(what, "majorities-ring") {
+			t.Errorf("%s was refused: %s", what, refused[what])
 		}
 	}
 }

@@ -107,24 +107,33 @@ func (c *Cluster) Broken() string {
 	return strings.Join(words, ", ")
 }
 
-// Quorum says whether a majority of the members runs, each seeing a majority.
+// Quorum says whether a majority of the members runs, each seeing a majority that does.
 func (c *Cluster) Quorum() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	members := slices.DeleteFunc(slices.Clone(c.nodes), func(n cluster.Node) bool { return c.removed[n.Name] })
-	whole := 0
-	for _, a := range members {
+	members, whole := 0, 0
+	var up []string
+	for _, n := range c.nodes {
+		if c.removed[n.Name] {
+			continue
+		}
+		members++
+		if !c.dead[n.Name] && !c.paused[n.Name] {
+			up = append(up, n.Name)
+		}
+	}
+	for _, a := range up {
 		sees := 0
-		for _, b := range members {
-			if !c.cut(cluster.Link{From: a.Name, To: b.Name}) && !c.cut(cluster.Link{From: b.Name, To: a.Name}) {
+		for _, b := range up {
+			if !c.cut(cluster.Link{From: a, To: b}) && !c.cut(cluster.Link{From: b, To: a}) {
 				sees++
 			}
 		}
-		if !c.dead[a.Name] && !c.paused[a.Name] && 2*sees > len(members) {
+		if 2*sees > members {
 			whole++
 		}
 	}
-	return 2*whole > len(members)
+	return 2*whole > members
 }
 
 // Calls is how many calls that change something there were.

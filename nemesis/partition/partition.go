@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/faultline-dev/faultline/cluster"
@@ -34,10 +36,11 @@ func Fault() nemesis.Fault {
 			Name: "way", Doc: "of one-way: in cuts what comes to the node, out what it sends, any is by chance",
 			Kind: options.String, Default: "any", Values: []string{"any", "in", "out"},
 		}),
-		Color: "#4c78a8",
-		Check: check,
-		Needs: needs,
-		Start: start,
+		Color:  "#4c78a8",
+		Check:  check,
+		Refuse: refuse,
+		Needs:  needs,
+		Start:  start,
 	}
 }
 
@@ -77,6 +80,36 @@ func check(arg string, nodes int) error {
 	}
 	if nodes < least {
 		return fmt.Errorf("needs at least %d nodes, not %d; use --nodes", least, nodes)
+	}
+	return nil
+}
+
+// refuse refuses to keep or break a quorum by a form that does the opposite with any
+// choice of its nodes.
+func refuse(arg string, nodes int, o options.Values) error {
+	var names []string
+	for i := range nodes {
+		names = append(names, strconv.Itoa(i))
+	}
+	var c cut
+	switch groups := nemesis.Groups(arg); {
+	case arg == "majorities-ring":
+		c = ring(names)
+	case arg == "bridge":
+		c = bridge(names)
+	case len(groups) > 1:
+		named := slices.Concat(groups...)
+		c.links = between(groups)
+		names = append(named, names[len(named):]...) // the rest hears all
+	default:
+		return nil
+	}
+	stands := nemesis.Stands(names, c.links)
+	switch {
+	case o["keep"] != "" && !stands:
+		return fmt.Errorf("option keep=majority: %s of %d nodes leaves no majority that hears each other", arg, nodes)
+	case o["break"] != "" && stands:
+		return fmt.Errorf("option break=quorum: %s of %d nodes leaves a majority that hears each other", arg, nodes)
 	}
 	return nil
 }

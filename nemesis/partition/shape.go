@@ -19,26 +19,37 @@ type cut struct {
 
 // shape decides the links of a step.
 func shape(ctx context.Context, env *nemesis.Env, step nemesis.Step) (cut, error) {
-	nodes, rng := env.Nodes(), step.Rand()
-	switch step.Arg {
-	case "majorities-ring":
-		return ring(nemesis.Shuffled(nodes, rng)), nil
-	case "bridge":
-		return bridge(nemesis.Shuffled(nodes, rng)), nil
-	case "random":
-		return random(nodes, rng), nil
-	case "", "one", "halves", "majority", "leader", "one-way", cluster.Clients:
+	switch groups := nemesis.Groups(step.Arg); {
+	case step.Arg == "majorities-ring":
+		return draw(ctx, env, step, ring)
+	case step.Arg == "bridge":
+		return draw(ctx, env, step, bridge)
+	case step.Arg == "random":
+		return random(ctx, env, step)
+	case len(groups) > 1:
+		c := cut{choice: nemesis.Choice{Nodes: slices.Concat(groups...)}, sides: step.Arg, links: between(groups)}
+		return draw(ctx, env, step, func([]string) cut { return c })
+	default:
 		return aside(ctx, env, step)
 	}
-	groups := nemesis.Groups(step.Arg)
-	if len(groups) == 1 {
-		return aside(ctx, env, step)
-	}
-	return cut{
-		choice: nemesis.Choice{Nodes: slices.Concat(groups...)},
-		sides:  step.Arg,
-		links:  between(groups),
-	}, nil
+}
+
+// drawMax is how many orders of the nodes are tried for a form to fit.
+const drawMax = 100
+
+// draw makes a form of the nodes in an order by chance: the first that leaves a
+// majority or none, as the step's options ask.
+func draw(ctx context.Context, env *nemesis.Env, step nemesis.Step, form func(nodes []string) cut) (c cut, err error) {
+	rng := step.Rand()
+	c.links, err = env.Links(ctx, step, func(fits func([]cluster.Link) bool) []cluster.Link {
+		for range drawMax {
+			if c = form(nemesis.Shuffled(env.Nodes(), rng)); fits(c.links) {
+				return c.links
+			}
+		}
+		return nil
+	})
+	return c, err
 }
 
 // between are the links, both ways, from every group to every other.
@@ -88,7 +99,26 @@ func aside(ctx context.Context, env *nemesis.Env, step nemesis.Step) (cut, error
 	default:
 		c.links = between([][]string{off, rest})
 	}
-	return c, nil
+	if step.Opts["break"] == "" || step.Arg == cluster.Clients || len(off) < 2 {
+		return c, nil
+	}
+	// So many may be a majority of their own.
+	_, err = env.Links(ctx, step, func(fits func([]cluster.Link) bool) []cluster.Link {
+		if !fits(c.links) {
+			c.sides, c.links = c.sides+", each alone", append(c.links, between(alone(off))...)
+		}
+		return c.links
+	})
+	return c, err
+}
+
+// alone are groups of one.
+func alone(nodes []string) [][]string {
+	var groups [][]string
+	for _, n := range nodes {
+		groups = append(groups, []string{n})
+	}
+	return groups
 }
 
 // oneWay cuts what comes to off, or what it sends.
@@ -144,23 +174,52 @@ func bridge(nodes []string) cut {
 	}
 }
 
-// random cuts each direction by an even chance, at least one.
-func random(nodes []string, rng *rand.Rand) cut {
-	var all, some []cluster.Link
-	for _, a := range nodes {
-		for _, b := range nodes {
+// random cuts each direction by an even chance, at least one; then fewer or more, until
+// a majority is left or none, as the step's options ask.
+func random(ctx context.Context, env *nemesis.Env, step nemesis.Step) (c cut, err error) {
+	var all []cluster.Link
+	for _, a := range env.Nodes() {
+		for _, b := range env.Nodes() {
 			if a != b {
 				all = append(all, cluster.Link{From: a, To: b})
 			}
 		}
 	}
+	c.choice.Nodes = env.Nodes()
+	if len(all) == 0 {
+		return c, nil
+	}
+	rng := step.Rand()
+	chosen := map[cluster.Link]bool{}
 	for _, l := range all {
-		if rng.IntN(2) == 0 {
-			some = append(some, l)
+		chosen[l] = rng.IntN(2) == 0
+	}
+	mixed := slices.Clone(all)
+	rng.Shuffle(len(mixed), func(i, j int) { mixed[i], mixed[j] = mixed[j], mixed[i] })
+	slices.SortStableFunc(mixed, func(a, b cluster.Link) int { return rank(chosen[a]) - rank(chosen[b]) })
+	n := 0
+	for n < len(mixed) && chosen[mixed[n]] {
+		n++
+	}
+	c.links, err = env.Links(ctx, step, func(fits func([]cluster.Link) bool) []cluster.Link {
+		for m := max(1, n); m > 0; m-- {
+			if fits(mixed[:m]) {
+				return mixed[:m]
+			}
 		}
+		for m := n + 1; m <= len(mixed); m++ {
+			if fits(mixed[:m]) {
+				return mixed[:m]
+			}
+		}
+		return nil
+	})
+	return c, err
+}
+
+func rank(first bool) int {
+	if first {
+		return 0
 	}
-	if len(some) == 0 && len(all) > 0 {
-		some = append(some, all[rng.IntN(len(all))])
-	}
-	return cut{choice: nemesis.Choice{Nodes: nodes}, links: some}
+	return 1
 }
