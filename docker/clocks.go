@@ -270,11 +270,11 @@ func (c *Cluster) side(ctx context.Context, p *pod, kind, name string, q, answer
 
 // clockReason says why the engine's machine cannot have wrong clocks, or "".
 func clockReason(arch string) string {
-	if arch == "amd64" || arch == "x86_64" {
-		return ""
-	}
 	if arch == "" {
 		arch = runtime.GOARCH
+	}
+	if arch == "amd64" || arch == "x86_64" {
+		return ""
 	}
 	return "clocks are skewed by patching the vDSO, for which there is a stub on amd64 only, not on " + arch
 }
