@@ -35,15 +35,22 @@ type Report struct {
 // StaleAge is from when on an unused image of faultline's own counts as left over.
 const StaleAge = time.Hour
 
-// SweepImages removes the images of faultline's own binary that are left over, and
+// SweepImages removes the images of other builds of faultline that are left over, and
 // returns them.
 func SweepImages(ctx context.Context, c *client.Client) ([]images.Image, error) {
-	b := images.Builder{Engine: c}
-	old, err := b.Stale(ctx, StaleAge)
+	old, err := stale(ctx, images.Builder{Engine: c})
 	if err != nil {
 		return nil, err
 	}
-	return b.Remove(ctx, old)
+	return images.Builder{Engine: c}.Remove(ctx, old)
+}
+
+func stale(ctx context.Context, b images.Builder) ([]images.Image, error) {
+	current, err := b.Current(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return b.Stale(ctx, current, StaleAge)
 }
 
 // Examine looks at the engine without changing anything there, but for c, a bare
@@ -67,7 +74,7 @@ func Examine(ctx context.Context, c *Cluster) Report {
 	if all, err := b.List(ctx); err == nil {
 		r.Images = all
 	}
-	if old, err := b.Stale(ctx, StaleAge); err == nil {
+	if old, err := stale(ctx, b); err == nil {
 		for i := range r.Images {
 			r.Images[i].Stale = slices.ContainsFunc(old, func(o images.Image) bool { return o.Ref == r.Images[i].Ref })
 		}

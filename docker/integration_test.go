@@ -353,18 +353,25 @@ func TestIntegrationImages(t *testing.T) {
 	if again, err := b.Ensure(t.Context(), images.Self); err != nil || again != first {
 		t.Errorf("the second time: %s, %v; the first: %s", again, err, first)
 	}
-	// An image that a container uses is never stale, one that nothing uses is once it
-	// is old enough.
+	// An image that a container uses is never stale, nor is this build's; one of another
+	// build that nothing uses is once it is old enough.
+	other := images.Self + ":of-another-build"
+	if _, err := engine.ImageTag(t.Context(), client.ImageTagOptions{Source: first, Target: other}); err != nil {
+		t.Fatal(err)
+	}
 	stale := func(age time.Duration) bool {
 		t.Helper()
-		old, err := b.Stale(t.Context(), age)
+		old, err := b.Stale(t.Context(), first, age)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return slices.ContainsFunc(old, func(i images.Image) bool { return i.Ref == first })
+		if slices.ContainsFunc(old, func(i images.Image) bool { return i.Ref == first }) {
+			t.Errorf("%s is stale, although of this build", first)
+		}
+		return slices.ContainsFunc(old, func(i images.Image) bool { return i.Ref == other })
 	}
 	if stale(time.Hour * 24 * 365) {
-		t.Errorf("%s is a year old", first)
+		t.Errorf("%s is a year old", other)
 	}
 	c, err := docker.New(docker.Config{Nodes: dockertest.Names(1), Bare: true})
 	if err != nil {
@@ -374,13 +381,19 @@ func TestIntegrationImages(t *testing.T) {
 		t.Fatal(err)
 	}
 	if stale(0) {
-		t.Errorf("%s is stale while a container uses it", first)
+		t.Errorf("%s is stale while a container uses it", other)
 	}
 	if err := c.Down(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if !stale(0) {
-		t.Errorf("%s is not stale though nothing uses it", first)
+		t.Errorf("%s is not stale though nothing uses it", other)
+	}
+	if gone, err := b.Remove(t.Context(), []images.Image{{Ref: other}}); err != nil || len(gone) != 1 || stale(0) {
+		t.Errorf("removed %v; %v", gone, err)
+	}
+	if _, err := engine.ImageInspect(t.Context(), first); err != nil {
+		t.Errorf("%s went with %s: %v", first, other, err)
 	}
 	for ref, want := range map[string]error{
 		"faultline/etcd:3.6.999":   images.ErrVersion,

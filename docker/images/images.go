@@ -160,19 +160,28 @@ func (b Builder) Ensure(ctx context.Context, ref string) (string, error) {
 	return j.tag, nil
 }
 
-// prune removes the images of earlier binaries that nobody uses, but for the keep.
-func (b Builder) prune(ctx context.Context, keep string) {
-	old, err := b.Stale(ctx, pruneAge)
-	if err != nil {
-		return
+// prune removes the images of other binaries that nobody uses.
+func (b Builder) prune(ctx context.Context, current string) {
+	if old, err := b.Stale(ctx, current, pruneAge); err == nil {
+		_, _ = b.Remove(ctx, old)
 	}
-	_, _ = b.Remove(ctx, slices.DeleteFunc(old, func(i Image) bool { return i.Ref == keep }))
 }
 
-// Stale are the images of faultline's own binary that no container uses and that
-// are at least so old, since a young one may be about to be used. Nothing is lost
-// with them: whoever has the binary makes its image again in a second.
-func (b Builder) Stale(ctx context.Context, age time.Duration) ([]Image, error) {
+// Current is the name of this binary's own image, whether it is there or not.
+func (b Builder) Current(ctx context.Context) (string, error) {
+	j, err := b.newJob(ctx, Recipes()[0], "")
+	if err != nil {
+		return "", err
+	}
+	defer j.close()
+	return j.tag, nil
+}
+
+// Stale are the images of faultline's own binary, but for the current one, that no
+// container uses and that are at least so old, since a young one may be about to be
+// used. Nothing is lost with them: whoever has the binary makes its image again in a
+// second.
+func (b Builder) Stale(ctx context.Context, current string, age time.Duration) ([]Image, error) {
 	all, err := b.List(ctx)
 	if err != nil {
 		return nil, err
@@ -186,7 +195,7 @@ func (b Builder) Stale(ctx context.Context, age time.Duration) ([]Image, error) 
 		busy[c.ImageID] = true
 	}
 	return slices.DeleteFunc(all, func(i Image) bool {
-		return i.Name != "faultline" || busy[i.id] || time.Since(i.Created) < age
+		return i.Name != "faultline" || i.Ref == current || busy[i.id] || time.Since(i.Created) < age
 	}), nil
 }
 

@@ -45,7 +45,7 @@ func newDoctorCmd(env *Env) *cobra.Command {
 possible in which world and why others are not, and what runs have left in the
 engine. To learn what the engine's kernel can do it starts two agents for a moment.
 It removes nothing, unless --clean is given: then it removes what certainly belongs
-to runs of this machine that are dead, and images of faultline's own binary that
+to runs of this machine that are dead, and images of other builds of faultline that
 no container uses and that are older than an hour.`,
 		Example: `  faultline doctor
   faultline doctor --clean
