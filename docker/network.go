@@ -154,17 +154,7 @@ func (c *Cluster) Shapes(s cluster.Shape) error {
 	case s.Delay < 0 || s.Jitter < 0 || s.Rate < 0:
 		return errors.New("docker: delays and rates are not negative")
 	}
-	need := []string{}
-	if s.Loss > 0 {
-		need = append(need, agent.FeatureLoss)
-	}
-	if s.Delay > 0 || s.Jitter > 0 || s.Reorder > 0 || s.Rate > 0 {
-		need = append(need, agent.FeatureQueue)
-	}
-	if s.Duplicate > 0 || s.Corrupt > 0 {
-		need = append(need, agent.FeatureCopy)
-	}
-	if len(need) == 0 {
+	if s == (cluster.Shape{}) {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), featuresTimeout)
@@ -173,9 +163,17 @@ func (c *Cluster) Shapes(s cluster.Shape) error {
 	if err != nil {
 		return nil // what stands in the way of asking is told when the nodes are made
 	}
-	for _, f := range need {
-		if why := have[f]; why != "" {
-			return fmt.Errorf("docker: %s of packets: %s", f, why)
+	netem := have[agent.FeatureNetem] == "" // it does all but damage
+	for _, need := range []struct {
+		feature string
+		by      bool
+	}{
+		{agent.FeatureLoss, !netem && s.Loss > 0},
+		{agent.FeatureQueue, !netem && (s.Delay > 0 || s.Jitter > 0 || s.Reorder > 0 || s.Rate > 0)},
+		{agent.FeatureCopy, !netem && s.Duplicate > 0 || s.Corrupt > 0},
+	} {
+		if why := have[need.feature]; need.by && why != "" {
+			return fmt.Errorf("docker: %s of packets: %s", need.feature, why)
 		}
 	}
 	return nil

@@ -173,7 +173,7 @@ func (a *Agent) do(q Request, r *Response) error {
 func (a *Agent) features() map[string]string {
 	if a.rules == nil {
 		why := a.broken.Error()
-		return map[string]string{FeatureCut: why, FeatureLoss: why, FeatureQueue: why, FeatureCopy: why}
+		return map[string]string{FeatureCut: why, FeatureLoss: why, FeatureQueue: why, FeatureCopy: why, FeatureNetem: why}
 	}
 	return a.rules.features()
 }

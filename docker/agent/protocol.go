@@ -80,4 +80,5 @@ const (
 	FeatureLoss  = "loss"  // nf_tables with random numbers
 	FeatureQueue = "queue" // packets handed to user space: delay, jitter, reorder, rate
 	FeatureCopy  = "copy"  // whole packets handed to user space, and sent from there: duplicate, corrupt
+	FeatureNetem = "netem" // the kernel's emulator, for all but corrupt in place of the above
 )

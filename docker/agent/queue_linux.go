@@ -27,8 +27,8 @@ const (
 	overtaken = 10 * time.Millisecond
 )
 
-// queue holds packets back in user space, which works on kernels with and without
-// netem alike.
+// queue holds packets back in user space, where the kernel has no netem and for what
+// netem does not do as it is meant.
 type queue struct {
 	nf     *nfqueue.Nfqueue
 	copies *copies // nil for a queue that sees the packets' headers only

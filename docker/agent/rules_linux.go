@@ -40,6 +40,8 @@ type nftRules struct {
 	queue   *queue    // nil until something is held back
 	whole   *queue    // nil until something is doubled or damaged
 	idle    time.Time // since when nothing is to happen; zero when something is
+	netem   *netem    // nil for a kernel without it
+	noNetem error     // why
 }
 
 func newRules() (rules, error) {
@@ -58,6 +60,7 @@ func newRules() (rules, error) {
 	if err := r.drop(); err != nil {
 		return nil, errors.Join(err, conn.CloseLasting())
 	}
+	r.netem, r.noNetem = newNetem()
 	return r, nil
 }
 
@@ -128,6 +131,9 @@ func (r *nftRules) close() error {
 	defer r.mu.Unlock()
 	r.idle = time.Time{} // for the last time
 	err := r.drop()
+	if r.netem != nil {
+		r.netem.clear()
+	}
 	for _, q := range []**queue{&r.queue, &r.whole} {
 		if *q != nil {
 			(*q).close()
@@ -140,6 +146,12 @@ func (r *nftRules) close() error {
 func (r *nftRules) apply(f filter) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.netem != nil {
+		var err error
+		if f, err = r.netem.apply(f); err != nil {
+			return err
+		}
+	}
 	if err := setQueue(&r.queue, f, false, Shape.queued); err != nil {
 		return err
 	}
@@ -300,7 +312,10 @@ func (r *nftRules) features() map[string]string {
 	const nobody = "192.0.2.1"
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	out := map[string]string{}
+	out := map[string]string{FeatureNetem: ""}
+	if r.noNetem != nil {
+		out[FeatureNetem] = r.noNetem.Error()
+	}
 	fresh := r.table == nil
 	r.need()
 	try := func(name string, exprs ...expr.Any) {
@@ -334,7 +349,7 @@ func reason(err error) string {
 	switch {
 	case err == nil:
 		return ""
-	case errors.Is(err, syscall.ENOENT):
+	case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.EOPNOTSUPP):
 		return "this kernel is built without it"
 	case errors.Is(err, syscall.EPERM):
 		return "not permitted in this container (NET_ADMIN or NET_RAW is missing)"

@@ -15,6 +15,7 @@ import (
 	"github.com/faultline-dev/faultline/cluster"
 	"github.com/faultline-dev/faultline/cluster/local"
 	"github.com/faultline-dev/faultline/docker"
+	"github.com/faultline-dev/faultline/docker/agent"
 	"github.com/faultline-dev/faultline/docker/images"
 	"github.com/faultline-dev/faultline/sim"
 )
@@ -252,6 +253,9 @@ func printItems(p *printer, word string, items []docker.Item) {
 func (d diagnosis) printKernel(p *printer) {
 	var have, lack []string
 	for _, k := range slices.Sorted(maps.Keys(d.Kernel)) {
+		if k == agent.FeatureNetem {
+			continue
+		}
 		if why := d.Kernel[k]; why != "" {
 			lack = append(lack, k+" ("+why+")")
 		} else {
@@ -263,6 +267,13 @@ func (d diagnosis) printKernel(p *printer) {
 	}
 	if len(lack) > 0 {
 		p.line("         lacks %s", strings.Join(lack, ", "))
+	}
+	if why, asked := d.Kernel[agent.FeatureNetem]; asked {
+		by := "the kernel's netem, damaged by the agents in user space"
+		if why != "" {
+			by = "the agents in user space, not by the kernel (" + why + ")"
+		}
+		p.line("packets  are shaped by %s", by)
 	}
 }
 
