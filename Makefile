@@ -85,6 +85,10 @@ plans: build ## 100 random plans of 5 s in a row on kept containers, for raft an
 power-cuts: ## 20 power cuts each: Redis with fsync=everysec and a single etcd 3.5.2 lose acknowledged writes, a current etcd and raft none
 	FAULTLINE_LONG=1 $(GO) test -run 'TestIntegrationDisk|TestIntegrationPowerLoss' -v -count=1 -timeout 60m ./docker
 
+.PHONY: netem
+netem: ## what the agents do to packets by netem and without it, in Debian's kernel on an emulated machine: two minutes
+	GO=$(GO) internal/tools/netem/run.sh
+
 conformance: build ## every cell of the matrix in containers, for 5 s without faults; CELLS=one: one of each system and workload
 	bin/faultline list matrix --suite $(CELLS) > bin/conformance-$(CELLS).yaml
 	timeout $(PIECE) bin/faultline suite bin/conformance-$(CELLS).yaml --keep-clusters --resume --runs bin/conformance
