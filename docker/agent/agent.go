@@ -77,6 +77,7 @@ func Run(ctx context.Context, in io.Reader, out io.Writer) error {
 // serve answers line by line. The read that is under way when ctx ends is left
 // behind, since the process ends with it.
 func (a *Agent) serve(ctx context.Context, in io.Reader, out io.Writer) error {
+	ctx, cancel := context.WithCancel(ctx)
 	lines, failed := make(chan []byte), make(chan error, 1)
 	go func() {
 		s := bufio.NewScanner(in)
@@ -93,7 +94,6 @@ func (a *Agent) serve(ctx context.Context, in io.Reader, out io.Writer) error {
 	to := &answers{out: out}
 	var forwarded sync.WaitGroup // they may take long, so the next request does not wait
 	defer forwarded.Wait()
-	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	for {
 		select {
