@@ -134,16 +134,6 @@ func (q *queue) set(peers []string, in, out []shaped) {
 	clear(q.free)
 }
 
-// waits says whether any packet does; none does in a queue that is nil.
-func (q *queue) waits() bool {
-	if q == nil {
-		return false
-	}
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return len(q.held) > 0
-}
-
 // receive decides what becomes of a packet.
 func (q *queue) receive(a nfqueue.Attribute) int {
 	if a.PacketID == nil {

@@ -6,9 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"sync"
 	"syscall"
-	"time"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
@@ -33,15 +31,13 @@ const (
 // nftRules are a table of two chains, which every change fills anew in one
 // transaction.
 type nftRules struct {
-	mu      sync.Mutex
 	conn    *nftables.Conn
 	table   *nftables.Table
 	in, out *nftables.Chain
-	queue   *queue    // nil until something is held back
-	whole   *queue    // nil until something is doubled or damaged
-	idle    time.Time // since when nothing is to happen; zero when something is
-	netem   *netem    // nil for a kernel without it
-	noNetem error     // why
+	queue   *queue // nil until something is held back
+	whole   *queue // nil until something is doubled or damaged
+	netem   *netem // nil for a kernel without it
+	noNetem error  // why
 }
 
 func newRules() (rules, error) {
@@ -81,11 +77,8 @@ func (r *nftRules) need() {
 	r.out = chain("out", nftables.ChainHookOutput)
 }
 
-// settled is how often is looked whether what waited has gone.
-const settled = 100 * time.Millisecond
-
-// rest removes the rules and, once no packet waits in a queue, the table: the kernel
-// drops those that do with it.
+// rest removes the rules, and the table too where no queue was ever needed: with it the
+// kernel drops what waits in them, while chains without rules cost next to nothing.
 func (r *nftRules) rest() error {
 	if r.queue == nil && r.whole == nil || r.table == nil {
 		return r.drop()
@@ -95,24 +88,10 @@ func (r *nftRules) rest() error {
 	if err := r.conn.Flush(); err != nil {
 		return fmt.Errorf("nf_tables: %w", err)
 	}
-	time.AfterFunc(settled, r.dropIdle)
 	return nil
 }
 
-// dropIdle drops the table of one that still rests, now or when it looks again.
-func (r *nftRules) dropIdle() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	switch {
-	case r.idle.IsZero():
-	case time.Since(r.idle) < settled || r.queue.waits() || r.whole.waits():
-		time.AfterFunc(settled, r.dropIdle)
-	default:
-		_ = r.drop() // or at the next change
-	}
-}
-
-// drop removes the table: where nothing is held, packets meet no hook of ours.
+// drop removes the table, so that packets meet no hook of ours.
 func (r *nftRules) drop() error {
 	if r.table == nil {
 		return nil
@@ -127,9 +106,6 @@ func (r *nftRules) drop() error {
 
 // close removes the table, and with it every rule.
 func (r *nftRules) close() error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.idle = time.Time{} // for the last time
 	err := r.drop()
 	if r.netem != nil {
 		r.netem.clear()
@@ -144,8 +120,6 @@ func (r *nftRules) close() error {
 }
 
 func (r *nftRules) apply(f filter) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	if r.netem != nil {
 		var err error
 		if f, err = r.netem.apply(f); err != nil {
@@ -158,9 +132,7 @@ func (r *nftRules) apply(f filter) error {
 	if err := setQueue(&r.whole, f, true, Shape.copied); err != nil {
 		return err
 	}
-	r.idle = time.Time{}
 	if f.empty() {
-		r.idle = time.Now()
 		return r.rest()
 	}
 	fresh := r.table == nil
@@ -310,8 +282,6 @@ func (s Shape) copied() bool { return s.Duplicate > 0 || s.Corrupt > 0 }
 // features tries each on an address of nobody's (TEST-NET-1) and takes it back.
 func (r *nftRules) features() map[string]string {
 	const nobody = "192.0.2.1"
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	out := map[string]string{FeatureNetem: ""}
 	if r.noNetem != nil {
 		out[FeatureNetem] = r.noNetem.Error()

@@ -79,9 +79,17 @@ func TestIntegrationShapes(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			l.T = t
-			c.run(l)
-			l.ask(l.nodes[1], Request{Op: OpHeal})
-			l.clean()
+			for range 3 { // one may go wrong on a busy machine, or by chance
+				l.wrong = nil
+				c.run(l)
+				l.ask(l.nodes[1], Request{Op: OpHeal})
+				l.clean()
+				if l.wrong == nil {
+					return
+				}
+				t.Log(strings.Join(l.wrong, "; "))
+			}
+			t.Error("three times in a row")
 		})
 	}
 }
@@ -123,7 +131,7 @@ func (l *lab) jitters() {
 	mean, deviation := sum/n, math.Sqrt(squares/n)
 	l.Logf("%d delays: mean %+.2f sigma, deviation %.2f sigma, %d within one", len(y.delays), mean, deviation, near)
 	if len(y.delays) != n || math.Abs(mean) > 0.4 || math.Abs(deviation-1) > 0.3 || math.Abs(float64(near)/n-0.68) > 0.15 {
-		l.Error("that is not the normal distribution")
+		l.Errorf("that is not the normal distribution")
 	}
 }
 
@@ -233,7 +241,7 @@ func (l *lab) cuts() {
 	l.shape("a", Shape{Delay: 50 * time.Millisecond})
 	l.ask(l.nodes[1], Request{Op: OpCut, ID: "b", In: []string{l.nodes[0].addr}})
 	if q := l.send(n1, n2, 100, time.Millisecond, 64); q.Received > 0 {
-		l.Errorf("cut: %+v", q)
+		l.T.Errorf("cut: %+v", q)
 	}
 	l.ask(l.nodes[1], Request{Op: OpMend, ID: "b"})
 	if q := l.send(n1, n2, 100, time.Millisecond, 64); q.Received != 100 || q.Delay < 45*time.Millisecond {
@@ -260,7 +268,10 @@ func (l *lab) heals() {
 	<-done
 	q := y.Quality()
 	l.Logf("of 300 that waited %d came, after %v", q.Received, q.Delay)
-	if q.Received != 300 || (q.Delay-delay).Abs() > delay/10 {
+	if q.Received != 300 {
+		l.Error("what waited was lost") // of this there is no second try
+	}
+	if (q.Delay - delay).Abs() > delay/10 {
 		l.Errorf("of what waited: %+v", q)
 	}
 	if q := l.send(n1, n2, 100, time.Millisecond, 64); q.Received != 100 || q.Delay > 50*time.Millisecond || q.Duplicated > 0 {
@@ -273,6 +284,7 @@ func near(got, want, by int) bool { return got >= want-by && got <= want+by }
 // lab is two nodes and a bridge that clients are on, each a network namespace.
 type lab struct {
 	*testing.T
+	wrong []string // with the measurement that is under way
 	nodes [2]*labNode
 	home  *os.File
 	netem bool
@@ -341,6 +353,11 @@ func up(name, addr string) error {
 		}
 	}
 	return netlink.LinkSetUp(d)
+}
+
+// Errorf hides that of testing.T.
+func (l *lab) Errorf(format string, args ...any) {
+	l.wrong = append(l.wrong, fmt.Sprintf(format, args...))
 }
 
 // start starts an agent in a namespace of its own, with the capabilities that it has in
@@ -492,7 +509,7 @@ func (l *lab) stream(from, to, size int) time.Duration {
 	_ = c.SetDeadline(time.Now().Add(time.Minute))
 	got, err := io.ReadAll(c)
 	if err != nil || !bytes.Equal(got, want) {
-		l.Errorf("%d of %d bytes came, as they were: %v; %v", len(got), size, bytes.Equal(got, want), err)
+		l.T.Errorf("%d of %d bytes came, as they were: %v; %v", len(got), size, bytes.Equal(got, want), err)
 	}
 	return time.Since(start)
 }
