@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 )
 
@@ -336,7 +337,8 @@ type Runtime interface {
 	Go(f func()) (wait func())
 }
 
-// Missing is the error for a power that a world lacks.
+// Missing is the error for a power that a world lacks, which goes by its package.
 func Missing(c Cluster, power string) error {
-	return fmt.Errorf("cluster: %T cannot %s", c, power)
+	world, _, _ := strings.Cut(strings.TrimPrefix(fmt.Sprintf("%T", c), "*"), ".")
+	return fmt.Errorf("the %s world cannot %s", world, power)
 }
