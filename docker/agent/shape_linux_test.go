@@ -76,6 +76,7 @@ func TestIntegrationShapes(t *testing.T) {
 		{"clients", (*lab).separates},
 		{"cut", (*lab).cuts},
 		{"heal", (*lab).heals},
+		{"speed", (*lab).speeds},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			l.T = t
@@ -276,6 +277,22 @@ func (l *lab) heals() {
 	}
 	if q := l.send(n1, n2, 100, time.Millisecond, 64); q.Received != 100 || q.Delay > 50*time.Millisecond || q.Duplicated > 0 {
 		l.Errorf("afterwards: %+v", q)
+	}
+}
+
+// speeds: netem costs little of what passes a link by TCP.
+func (l *lab) speeds() {
+	const mega = 16
+	speed := func() float64 { return mega * 1.048576 / l.stream(n1, n2, mega<<20).Seconds() }
+	speed() // the first is slower
+	bare := speed()
+	l.shape("a", Shape{Delay: time.Millisecond})
+	delayed := speed()
+	l.shape("a", Shape{Delay: time.Millisecond, Duplicate: 0.001})
+	doubled := speed()
+	l.Logf("%.0f MB/s, delayed %.0f MB/s, doubled too %.0f MB/s", bare, delayed, doubled)
+	if l.netem && min(delayed, doubled) < bare/2 {
+		l.Errorf("netem slows the link from %.0f to %.0f and %.0f MB/s", bare, delayed, doubled)
 	}
 }
 
