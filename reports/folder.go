@@ -108,6 +108,32 @@ func point(runsDir, name string) error {
 	return nil
 }
 
+// LatestIn is the name of the run that latest points to, "" for none.
+func LatestIn(runs string) string {
+	name, err := os.Readlink(filepath.Join(runs, Latest))
+	if err != nil {
+		return ""
+	}
+	return name
+}
+
+// Discard removes the folder; latest points to the run of that name again.
+func (f *Folder) Discard(latest string) error {
+	runs := filepath.Dir(f.Path)
+	err := os.RemoveAll(f.Path)
+	switch {
+	case err != nil:
+	case latest == "":
+		err = os.Remove(filepath.Join(runs, Latest))
+	default:
+		err = point(runs, latest)
+	}
+	if err != nil {
+		return fmt.Errorf("reports: discard %s: %w", f.Path, err)
+	}
+	return nil
+}
+
 // Open finds a run: its folder, a link to it such as runs/latest, a file inside
 // it, or a history file anywhere.
 func Open(path string) (*Folder, error) {

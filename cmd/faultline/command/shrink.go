@@ -34,8 +34,10 @@ The result replays to the same anomaly.
 
 A failure on real nodes comes and goes. Shrink leaves away faults, time, processes
 and keys; it runs each candidate --tries times, prints how often the anomaly
-showed, and keeps it while that is at least the share --keep. All rates are in the
-folder's shrink.json.`,
+showed, and keeps it while that is at least the share --keep. It begins with single
+faults in short runs, and keeps containers in which nothing failed for the next run.
+After --limit it leaves the smallest so far; interrupted, it prints that. All rates
+are in the folder's shrink.json.`,
 		Example: `  faultline shrink runs/latest
   faultline shrink runs/latest --tries 10 --keep 0.3 --limit 20m`,
 		Args: cobra.ExactArgs(1),

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -47,8 +48,13 @@ type trial struct {
 	What string `json:"what"`
 	Hits int    `json:"hits"`
 	Runs int    `json:"runs"`
-	Kept bool   `json:"kept"`
-	Left string `json:"left"` // the candidate
+	// Failed are the runs that could not be performed; they show nothing.
+	Failed int           `json:"failed,omitempty"`
+	Kept   bool          `json:"kept"`
+	Left   string        `json:"left"` // the candidate
+	Took   time.Duration `json:"took_ns"`
+
+	loose loose
 }
 
 // rates are how often a candidate runs, and how often it must fail.
@@ -74,16 +80,19 @@ type liveShrinker struct {
 	test   reports.Test
 	target string
 	rates  rates
-	until  time.Time
+	limit  time.Duration
+	start  time.Time
 	best   loose
 	trials []trial
+	nodes  keeper // of a run that did not fail, for the next
+	broken error  // why a candidate could not be run at all
 	// run performs a candidate once and says whether the anomaly showed.
-	run func(ctx context.Context, c loose) bool
+	run func(ctx context.Context, c loose) (bool, error)
 }
 
 func newLiveShrinker(env *Env, f *reports.Folder, view asked, limit time.Duration, r rates) (*liveShrinker, error) {
-	s := &liveShrinker{env: env, folder: f, view: view, rates: r, until: time.Now().Add(limit)}
-	s.run = s.perform
+	s := &liveShrinker{env: env, folder: f, view: view, rates: r, limit: limit, start: time.Now()}
+	s.run = s.try
 	var err error
 	if s.test, s.target, err = failure(f); err != nil {
 		return nil, err
@@ -99,17 +108,62 @@ func newLiveShrinker(env *Env, f *reports.Folder, view asked, limit time.Duratio
 // shrink makes the run smaller until nothing can go or the time is over, and leaves
 // the smallest in a folder.
 func (s *liveShrinker) shrink(ctx context.Context) error {
-	s.say("%s: each candidate runs for up to %v, up to %d times; ends %v from now at the latest, with the smallest until then",
-		s.target, s.test.Time, s.rates.runs, time.Until(s.until).Round(time.Second))
-	if !s.begin(ctx) {
+	s.say("%s: each candidate runs up to %d times, and is kept when %d show it; ends after %v at the latest, with the smallest until then",
+		s.target, s.rates.runs, s.rates.need(), s.limit)
+	shown := s.alone(ctx) || s.begin(ctx)
+	if shown {
+		s.say("%s", s.estimate())
+		s.smaller(ctx)
+	}
+	err := s.nodes.drop(context.WithoutCancel(ctx))
+	if s.broken != nil && !shown {
+		err = errors.Join(s.broken, err)
+	}
+	switch {
+	case err != nil:
+		return exit.Brokenf("%w", err)
+	case shown && ctx.Err() != nil:
+		return s.stopped()
+	case shown:
+		return s.leave(ctx)
+	case s.spent(ctx):
+		return exit.Brokenf("stopped after %v, before anything had shown %s often enough: %s; give it longer with --limit, or ask for less with --keep or --tries",
+			time.Since(s.start).Round(time.Second), s.target, s.rate())
+	default:
 		return exit.Brokenf("%s does not show %s often enough when it is run again: %s; ask for less with --keep, or for more runs with --tries",
 			s.folder.Name(), s.target, s.rate())
 	}
-	s.smaller(ctx)
-	if ctx.Err() != nil {
-		return exit.Brokenf("stopped before the end, so no folder is left; %s showed with %s", s.target, s.best)
+}
+
+// alone tries single starts in runs that begin and end with them: most failures need
+// no more, and such a run costs a few seconds where the recorded one may cost minutes.
+func (s *liveShrinker) alone(ctx context.Context) bool {
+	for _, st := range s.nearest() {
+		c := s.best
+		c.plan = c.plan.Only(st).Unpinned()
+		if s.keeps(ctx, "only "+st+", at once", c.early()) {
+			return true
+		}
 	}
-	return s.leave(ctx)
+	return false
+}
+
+// estimate is how long the rest may take.
+func (s *liveShrinker) estimate() string {
+	var runs int
+	var over time.Duration // beyond the runs' own time
+	for _, t := range s.trials {
+		runs += t.Runs
+		over += t.Took - time.Duration(t.Runs)*t.loose.time
+	}
+	n := 6 // the time, processes and keys
+	if k := len(s.best.plan.Steps); k > 1 {
+		n += 2 * k
+	}
+	n += 2 * min(2, len(s.best.plan.Steps)) // they become shorter
+	each := s.best.time + over/time.Duration(max(1, runs))
+	took := time.Duration(n*s.rates.need()) * each
+	return fmt.Sprintf("about %d more candidates, of %d runs or more of %v each: some %v", n, s.rates.need(), each.Round(100*time.Millisecond), took.Round(time.Second))
 }
 
 // smaller leaves away what it can, until nothing can go or the time is over.
@@ -128,7 +182,7 @@ func (s *liveShrinker) smaller(ctx context.Context) {
 }
 
 func (s *liveShrinker) spent(ctx context.Context) bool {
-	return ctx.Err() != nil || time.Now().After(s.until)
+	return ctx.Err() != nil || s.broken != nil || time.Since(s.start) > s.limit
 }
 
 func (s *liveShrinker) kept() []trial {
@@ -149,27 +203,49 @@ func (s *liveShrinker) begin(ctx context.Context) bool {
 // keeps runs a candidate until it is certain whether it reaches the bound, and
 // makes it the best if it does.
 func (s *liveShrinker) keeps(ctx context.Context, what string, c loose) bool {
-	if s.spent(ctx) {
+	if s.spent(ctx) || s.pointless(c) {
 		return false
 	}
-	t := trial{What: what, Left: c.String()}
-	need := s.rates.need()
-	for t.Hits < need && t.Runs-t.Hits <= s.rates.runs-need && ctx.Err() == nil {
+	t := trial{What: what, Left: c.String(), loose: c}
+	need, start := s.rates.need(), time.Now()
+	for t.Hits < need && t.Runs-t.Hits <= s.rates.runs-need && !s.spent(ctx) {
+		shows, err := s.run(ctx, c)
+		if ctx.Err() != nil {
+			break
+		}
 		t.Runs++
-		if s.run(ctx, c) {
+		if shows {
 			t.Hits++
+		}
+		if err != nil {
+			t.Failed++
+			s.say("a run of %s failed: %v", c, err)
+			if t.Failed == t.Runs && t.Hits == 0 && t.Failed >= need {
+				s.broken = err
+			}
 		}
 	}
 	if t.Kept = t.Hits >= need; t.Kept {
 		s.best = c
 	}
+	t.Took = time.Since(start)
 	s.trials = append(s.trials, t)
 	word := "put back"
-	if t.Kept {
+	switch {
+	case t.Kept:
 		word = "kept"
+	case s.spent(ctx):
+		word = "stopped"
 	}
-	s.say("%-24s %s showed in %d of %d runs: %s: %s", what, s.target, t.Hits, t.Runs, word, t.Left)
+	s.say("%5s  %-24s %s showed in %d of %d runs: %s: %s", time.Since(s.start).Round(time.Second), what, s.target, t.Hits, t.Runs, word, t.Left)
 	return t.Kept
+}
+
+// pointless is what was put back before, and a run without faults once any was.
+func (s *liveShrinker) pointless(c loose) bool {
+	return slices.ContainsFunc(s.trials, func(t trial) bool {
+		return !t.Kept && (t.Left == c.String() || len(t.loose.plan.Steps)+len(c.plan.Steps) == 0)
+	})
 }
 
 // say tells people how it goes.
@@ -181,6 +257,9 @@ func (s *liveShrinker) say(format string, args ...any) {
 
 // rate sums up the last trial.
 func (s *liveShrinker) rate() string {
+	if len(s.trials) == 0 {
+		return "nothing was run"
+	}
 	t := s.trials[len(s.trials)-1]
 	return fmt.Sprintf("in %d of %d runs, where %d of %d are asked for", t.Hits, t.Runs, s.rates.need(), s.rates.runs)
 }
@@ -241,9 +320,8 @@ func (s *liveShrinker) nearest() []string {
 // warmUp is how long a shrunk run goes on before its first fault.
 const warmUp = 500 * time.Millisecond
 
-// earlier lets the first fault begin soon, and the run end soon after the last.
-func (s *liveShrinker) earlier(ctx context.Context) {
-	c := s.best
+// early is the candidate with its first fault soon, and its end soon after the last.
+func (c loose) early() loose {
 	first, end := c.time, warmUp
 	for _, st := range c.plan.Steps {
 		first = min(first, st.At)
@@ -254,25 +332,37 @@ func (s *liveShrinker) earlier(ctx context.Context) {
 	for _, st := range c.plan.Steps {
 		end = max(end, st.At+st.For)
 	}
-	if c.time = min(c.time, end+warmUp); c.time < s.best.time-warmUp {
-		c.plan.Time = c.time
+	c.time = min(c.time, end+warmUp)
+	c.plan.Time = c.time
+	return c
+}
+
+// earlier lets the first fault begin soon, and the run end soon after the last.
+func (s *liveShrinker) earlier(ctx context.Context) {
+	if c := s.best.early(); c.time < s.best.time-warmUp {
 		s.keeps(ctx, "earlier", c)
 	}
 }
 
-// shorter halves what faults and run last.
+// shortest is the least time of a fault.
+const shortest = 200 * time.Millisecond
+
+// shorter makes faults as short as can be, or halves what they last, and what the run
+// does.
 func (s *liveShrinker) shorter(ctx context.Context) {
-	const least = 200 * time.Millisecond
 	for _, st := range s.best.plan.Steps {
-		for to := st.For / 2; to >= least && !s.spent(ctx); to /= 2 {
+		shorter := func(to time.Duration) bool {
 			c := s.best
 			c.plan = c.plan.Shortened(st.ID, to)
-			if !s.keeps(ctx, "shorter "+st.ID, c) {
-				break
-			}
+			return s.keeps(ctx, "shorter "+st.ID, c)
+		}
+		if st.For < 2*shortest || shorter(shortest) {
+			continue
+		}
+		for to := st.For / 2; to >= 2*shortest && shorter(to); to /= 2 {
 		}
 	}
-	for to := s.best.time / 2; to >= 2*least && !s.spent(ctx); to /= 2 {
+	for to := s.best.time / 2; to >= 2*shortest && !s.spent(ctx); to /= 2 {
 		c := s.best
 		c.time, c.plan = to, c.plan.Until(to)
 		if len(c.plan.Steps) < len(s.best.plan.Steps) || !s.keeps(ctx, "shorter run", c) {
@@ -281,18 +371,17 @@ func (s *liveShrinker) shorter(ctx context.Context) {
 	}
 }
 
-// fewer halves a number down to a least.
+// fewer makes a number the least, or halves it.
 func (s *liveShrinker) fewer(ctx context.Context, what string, of func(*loose) *int, least int) {
-	for !s.spent(ctx) {
+	to := func(n int) bool {
 		c := s.best
-		n := of(&c)
-		if *n <= least {
-			return // the nodes need a process each, and there is one key at least
-		}
-		*n = max(least, *n/2)
-		if !s.keeps(ctx, "fewer "+what, c) {
-			return
-		}
+		*of(&c) = n
+		return s.keeps(ctx, "fewer "+what, c)
+	}
+	if *of(&s.best) <= least || to(least) {
+		return
+	}
+	for n := *of(&s.best) / 2; n > least && to(n); n /= 2 {
 	}
 }
 
@@ -312,20 +401,16 @@ func (s *liveShrinker) prepare(c loose) (*planned, error) {
 	return p, nil
 }
 
-// perform runs a candidate once, keeping nothing. One that could not be run does not
-// show the anomaly, and is told.
-func (s *liveShrinker) perform(ctx context.Context, c loose) bool {
-	shows, err := s.try(ctx, c)
-	if err != nil && ctx.Err() == nil {
-		s.say("a run of %s failed: %v", c, err)
-	}
-	return shows
-}
-
+// try runs a candidate once, keeping nothing but nodes that may serve the next.
 func (s *liveShrinker) try(ctx context.Context, c loose) (shows bool, err error) {
 	p, err := s.prepare(c)
 	if err != nil {
 		return false, err
+	}
+	if s.test.On == onDocker {
+		if err := s.nodes.lend(ctx, p); err != nil {
+			return false, err
+		}
 	}
 	dir, err := os.MkdirTemp("", "faultline-shrink-*")
 	if err != nil {
@@ -333,7 +418,12 @@ func (s *liveShrinker) try(ctx context.Context, c loose) (shows bool, err error)
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	tried, err := p.tryIn(ctx, dir)
-	return err == nil && slices.ContainsFunc(tried.Anomalies(), func(a checker.Anomaly) bool { return a.Name == s.target }), err
+	shows = err == nil && slices.ContainsFunc(tried.Anomalies(), func(a checker.Anomaly) bool { return a.Name == s.target })
+	if err != nil || tried.Verdict() == checker.Invalid {
+		// What went wrong in these nodes may go on in them.
+		err = errors.Join(err, s.nodes.drop(context.WithoutCancel(ctx)))
+	}
+	return shows, err
 }
 
 // tryIn runs the test once on real nodes that live in dir, keeping nothing else.
@@ -346,39 +436,68 @@ func (p *planned) tryIn(ctx context.Context, dir string) (faultline.Tried, error
 	if err != nil {
 		return faultline.Tried{}, err
 	}
-	return faultline.Try(ctx, p.test(ctx, c, workload))
+	t := p.test(ctx, c, workload)
+	if p.kept != nil {
+		t.Progress = p.kept.watch
+	}
+	return faultline.Try(ctx, t)
 }
 
 // leave runs the smallest until it fails once more, which it does at its rate, and
-// leaves that run's folder with all trials.
+// leaves that run's folder with all trials. These nodes are new; should the smallest not
+// fail on such, those kept before it are run.
 func (s *liveShrinker) leave(ctx context.Context) error {
-	for range 4 * s.rates.runs {
-		p, err := s.prepare(s.best)
-		if err != nil {
-			return err
-		}
-		res, folder, err := p.run(ctx, nil)
-		if folder == nil {
-			return err
-		}
-		if res.AnomalyCounts()[s.target] == 0 {
-			if err := os.RemoveAll(folder.Path); err != nil {
+	kept, latest := s.kept(), reports.LatestIn(s.view.runs)
+	for _, t := range slices.Backward(kept) {
+		s.best = t.loose
+		for range 4 * s.rates.runs {
+			p, err := s.prepare(s.best)
+			if err != nil {
 				return err
 			}
-			continue
+			res, folder, err := p.run(ctx, nil)
+			if folder == nil {
+				return err
+			}
+			if res.AnomalyCounts()[s.target] == 0 {
+				if err := folder.Discard(latest); err != nil {
+					return err
+				}
+				if ctx.Err() != nil {
+					return s.stopped()
+				}
+				continue
+			}
+			if err := s.write(folder); err != nil {
+				return err
+			}
+			s.env.code = exit.Of(res.Verdict)
+			s.print()
+			return printEnd(s.env, s.view, folder, res)
 		}
-		if err := s.write(folder); err != nil {
-			return err
-		}
-		s.env.code = exit.Of(res.Verdict)
-		if !s.view.json {
-			last := s.kept()[len(s.kept())-1]
-			fmt.Fprintf(s.env.Stdout, "%s is left with %s; it showed in %d of %d runs (kept while at least %d of %d show it)\n",
-				s.target, s.best, last.Hits, last.Runs, s.rates.need(), s.rates.runs)
-		}
-		return printEnd(s.env, s.view, folder, res)
+		s.say("%s did not show %s again in %d runs on new nodes", t.What, s.target, 4*s.rates.runs)
 	}
-	return exit.Brokenf("the smallest run did not show %s again in %d runs", s.target, 4*s.rates.runs)
+	return exit.Brokenf("no candidate showed %s again in %d runs", s.target, 4*s.rates.runs)
+}
+
+// print says what is left, and at which rate it showed.
+func (s *liveShrinker) print() {
+	if s.view.json {
+		return
+	}
+	for _, t := range s.kept() {
+		if t.Left == s.best.String() {
+			fmt.Fprintf(s.env.Stdout, "%s is left with %s; it showed in %d of %d runs (kept while at least %d of %d show it)\n",
+				s.target, t.Left, t.Hits, t.Runs, s.rates.need(), s.rates.runs)
+			return
+		}
+	}
+}
+
+// stopped says how far it came.
+func (s *liveShrinker) stopped() error {
+	s.print()
+	return exit.Brokenf("stopped before the end, so no folder is left")
 }
 
 func (s *liveShrinker) write(folder *reports.Folder) error {

@@ -28,19 +28,19 @@ func TestShrinkLive(t *testing.T) {
 		s := &liveShrinker{
 			env: &env, view: asked{quiet: true}, folder: &reports.Folder{Path: t.TempDir()}, target: "stale-read",
 			test:  reports.Test{Time: plan.Time, Nodes: []string{"n1", "n2", "n3"}},
-			rates: rates{runs: 10, bound: 0.5}, until: time.Now().Add(time.Minute),
+			rates: rates{runs: 10, bound: 0.5}, limit: time.Minute, start: time.Now(),
 			best: loose{plan.Time, 10, 10, plan},
 		}
-		s.run = func(_ context.Context, c loose) bool {
+		s.run = func(_ context.Context, c loose) (bool, error) {
 			runs++
 			for _, st := range c.plan.Steps {
 				if st.ID == "kill-4" && st.For >= time.Second && st.At+st.For <= c.time {
-					return c.workers >= 2 && rng.Float64() < 0.8
+					return c.workers >= 2 && rng.Float64() < 0.8, nil
 				}
 			}
-			return false
+			return false, nil
 		}
-		if !s.begin(t.Context()) {
+		if !s.alone(t.Context()) && !s.begin(t.Context()) {
 			t.Fatalf("seed %d: the failure itself was not shown: %+v", seed, s.trials)
 		}
 		s.smaller(t.Context())
