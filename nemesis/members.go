@@ -62,16 +62,14 @@ func (e *Env) Remove(ctx context.Context, id string, nodes []string) error {
 // again until ctx ends or the timeout has passed, since the system may lack a
 // majority for a while; then the ID goes on holding them.
 func (e *Env) Rejoin(ctx context.Context, id string, nodes []string) (members []string, err error) {
-	var back []string
 	for _, n := range nodes {
 		e.held.set(e.held.removed, n, id, false)
-		if !e.held.held(e.held.removed, n) {
-			back = append(back, n)
-		}
 	}
 	ctx, cancel := e.deadline(ctx)
 	defer cancel()
 	for {
+		// Each time anew: another fault may have taken some meanwhile.
+		back := slices.DeleteFunc(slices.Clone(nodes), e.HeldOut)
 		if members, err = e.add(ctx, back); err == nil {
 			return members, nil
 		}

@@ -3,6 +3,7 @@ package all_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -448,6 +449,52 @@ func TestBreakQuorum(t *testing.T) {
 	for what := range refused {
 		if !strings.Contains(what, "|") && !strings.HasPrefix(what, "bridge") && !strings.HasPrefix(what, "majorities-ring") {
 			t.Errorf("%s was refused: %s", what, refused[what])
+		}
+	}
+}
+
+// without is a membership that takes nobody in before a time, for the lack of a majority.
+type without struct {
+	*nemesistest.Cluster
+
+	rt    cluster.Runtime
+	until time.Duration
+}
+
+func (w without) Add(ctx context.Context, nodes []string) error {
+	if w.rt.Now() < w.until {
+		return errors.New("there is no majority")
+	}
+	return w.Cluster.Add(ctx, nodes)
+}
+
+// TestLateRejoin: a fault that gives a node back late, when another has taken it,
+// leaves it to that one.
+func TestLateRejoin(t *testing.T) {
+	step := func(id string, at, lasts time.Duration) nemesis.Step {
+		return nemesis.Step{ID: id, Fault: "member", Arg: "remove", Targets: []string{"n1"}, At: at, For: lasts}
+	}
+	p := nemesis.Plan{Steps: []nemesis.Step{step("a", 0, time.Second), step("b", 2*time.Second, 6*time.Second)}}
+	var during []string
+	_, err := nemesistest.Virtual(func(rt cluster.Runtime) {
+		c := nemesistest.NewCluster(rt, 5, 1)
+		wait := rt.Go(func() {
+			_ = rt.Sleep(context.Background(), 6*time.Second)
+			during, _ = c.Members(context.Background())
+		})
+		var err error
+		p, err = nemesis.Run(context.Background(), rt, p, nemesis.Env{Faults: all.All(), Cluster: c, Members: without{c, rt, 3 * time.Second}})
+		if b := c.Broken(); err != nil || b != "" {
+			t.Errorf("%v; left behind: %s", err, b)
+		}
+		wait()
+	})
+	if err != nil || slices.Contains(during, "n1") {
+		t.Errorf("members while b holds n1 out: %v; %v", during, err)
+	}
+	for _, r := range p.Reports() {
+		if !r.Bit || !r.Healed || r.ID == "a" && r.End > 5*time.Second {
+			t.Errorf("%+v", r)
 		}
 	}
 }
