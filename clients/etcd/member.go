@@ -11,6 +11,7 @@ import (
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 
 	"github.com/faultline-dev/faultline/clients"
 	"github.com/faultline-dev/faultline/cluster"
@@ -18,7 +19,8 @@ import (
 )
 
 // members changes etcd's membership. A member that is removed ends by itself, and
-// its data is of no use any more: added again it is a new one, with an empty disk.
+// its data is of no use any more: added again it is a new one, with an empty disk. It is
+// a learner until it has caught up, so that the others' quorum does not wait for it.
 type members struct {
 	cluster cluster.Cluster
 	build   cluster.Rebuilder
@@ -136,39 +138,60 @@ func (m *members) remove(ctx context.Context, but []string, id uint64) error {
 	})
 }
 
-// Add implements cluster.Members.
+// Add implements cluster.Members. etcd takes one learner at a time, so one that is there
+// already comes first; and a node that cannot join does not keep the others from it.
 func (m *members) Add(ctx context.Context, nodes []string) error {
-	for _, n := range nodes {
-		if err := m.add(ctx, n); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// add makes a node a new member, unless it is one that has joined.
-func (m *members) add(ctx context.Context, node string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	all, err := m.list(ctx)
 	if err != nil {
 		return err
 	}
-	i := slices.IndexFunc(all, func(x *pb.Member) bool { return nodeOf(x) == node })
-	switch {
-	case i >= 0 && all[i].GetName() != "":
-		return nil
-	case m.build.Wanted(node) != cluster.Running:
-		return fmt.Errorf("etcd: %s cannot join while another fault holds it %s", node, m.build.Wanted(node))
-	case i < 0:
-		return m.join(ctx, node)
-	case m.built[node] == all[i].GetID() && m.runs(ctx, node):
-		return m.joined(ctx, node)
+	waits := func(node string) bool { return learner(all, node) != nil }
+	first := slices.Clone(nodes)
+	slices.SortStableFunc(first, func(a, b string) int {
+		switch {
+		case waits(a) && !waits(b):
+			return -1
+		case waits(b) && !waits(a):
+			return 1
+		}
+		return 0
+	})
+	var errs []error
+	for _, n := range first {
+		if voter := slices.ContainsFunc(all, func(x *pb.Member) bool { return nodeOf(x) == n && !x.GetIsLearner() }); !voter {
+			errs = append(errs, m.add(ctx, n, learner(all, n)))
+		}
 	}
-	// It was added in vain. It may not begin twice with an empty disk, since it may
-	// have promised something the first time: it has to be another member.
-	if err := m.remove(ctx, []string{node}, all[i].GetID()); err != nil {
-		return err
+	return errors.Join(errs...)
+}
+
+// learner is the one that lives on a node, nil for none.
+func learner(all []*pb.Member, node string) *pb.Member {
+	for _, x := range all {
+		if nodeOf(x) == node && x.GetIsLearner() {
+			return x
+		}
+	}
+	return nil
+}
+
+// add makes a node a member, of the learner that it may be already.
+func (m *members) add(ctx context.Context, node string, was *pb.Member) error {
+	wanted := m.build.Wanted(node)
+	if was != nil && wanted == cluster.Running && m.built[node] == was.GetID() && m.runs(ctx, node) {
+		return m.promote(ctx, node, was.GetID())
+	}
+	if was != nil {
+		// It was added in vain, and is in the way of others. It may not begin twice with
+		// an empty disk: it has to be another member.
+		if err := m.remove(ctx, []string{node}, was.GetID()); err != nil {
+			return err
+		}
+	}
+	if wanted != cluster.Running {
+		return fmt.Errorf("etcd: %s cannot join while another fault holds it %s", node, wanted)
 	}
 	return m.join(ctx, node)
 }
@@ -182,11 +205,11 @@ func (m *members) runs(ctx context.Context, node string) bool {
 	return err != nil || s == cluster.Running
 }
 
-// join adds a member and starts it with an empty disk.
+// join adds a learner, starts it with an empty disk and makes it a member.
 func (m *members) join(ctx context.Context, node string) error {
 	var added *pb.MemberAddResponse
 	err := m.ask(ctx, []string{node}, func(ctx context.Context, c pb.ClusterClient) (err error) {
-		added, err = c.MemberAdd(ctx, &pb.MemberAddRequest{PeerURLs: []string{peerURL(node)}})
+		added, err = c.MemberAdd(ctx, &pb.MemberAddRequest{PeerURLs: []string{peerURL(node)}, IsLearner: true})
 		return err
 	})
 	if err != nil {
@@ -200,23 +223,36 @@ func (m *members) join(ctx context.Context, node string) error {
 	if err != nil {
 		return err
 	}
-	m.built[node] = added.GetMember().GetID()
-	return m.joined(ctx, node)
+	id := added.GetMember().GetID()
+	m.built[node] = id
+	return m.promote(ctx, node, id)
 }
 
-// joinPause is the time between two looks at whether a member has joined.
-const joinPause = 50 * time.Millisecond
+// promotePause is the time between two attempts at making a learner a member.
+const promotePause = 50 * time.Millisecond
 
-// joined waits until a member has published its name, as it does once it has caught
-// up: from then on it can be killed and started like any other.
-func (m *members) joined(ctx context.Context, node string) error {
+// promote makes a learner a member, which etcd does once it has caught up: from then on
+// it can be killed and started like any other.
+func (m *members) promote(ctx context.Context, node string, id uint64) error {
 	for {
-		all, err := m.list(ctx)
-		if err == nil && slices.ContainsFunc(all, func(x *pb.Member) bool { return x.GetName() == node }) {
+		var behind error
+		err := m.ask(ctx, []string{node}, func(ctx context.Context, c pb.ClusterClient) error {
+			_, err := c.MemberPromote(ctx, &pb.MemberPromoteRequest{ID: id})
+			switch err := rpctypes.Error(err); {
+			case errors.Is(err, rpctypes.ErrMemberNotLearner): // an answer was lost
+				return nil
+			case errors.Is(err, rpctypes.ErrMemberLearnerNotReady):
+				behind = err
+				return nil
+			default:
+				return err
+			}
+		})
+		if err == nil && behind == nil {
 			return nil
 		}
-		if m.rt.Sleep(ctx, joinPause) != nil {
-			return errors.Join(fmt.Errorf("etcd: %s has not joined yet", node), err)
+		if m.rt.Sleep(ctx, promotePause) != nil {
+			return errors.Join(fmt.Errorf("etcd: %s has not joined yet", node), behind, err)
 		}
 	}
 }
