@@ -20,12 +20,25 @@ type Processes struct {
 	Break, Mend func(ctx context.Context, id, node string) error
 }
 
-// Start breaks all nodes; it goes on after a failure, so that what is half done
+// Start breaks all nodes at once; it goes on after a failure, so that what is half done
 // is the same whatever failed first.
 func (p *Processes) Start(ctx context.Context) error {
-	var errs []error
-	for _, n := range p.Choice.Nodes {
-		errs = append(errs, p.Break(ctx, p.ID, n))
+	return p.Env.Each(p.Choice.Nodes, func(n string) error { return p.Break(ctx, p.ID, n) })
+}
+
+// Each does something with all nodes at the same time, since on a busy machine each may
+// take long; the first goes first.
+func (e *Env) Each(nodes []string, do func(node string) error) error {
+	if len(nodes) == 1 {
+		return do(nodes[0])
+	}
+	errs := make([]error, len(nodes))
+	var waits []func()
+	for i, n := range nodes {
+		waits = append(waits, e.Runtime.Go(func() { errs[i] = do(n) }))
+	}
+	for _, wait := range waits {
+		wait()
 	}
 	return errors.Join(errs...)
 }
@@ -33,21 +46,20 @@ func (p *Processes) Start(ctx context.Context) error {
 // Targets are the chosen nodes.
 func (p *Processes) Targets() []string { return p.Choice.Nodes }
 
-// Probe looks whether all are in the state that is wanted; one that another fault
-// holds in a deeper one (dead instead of paused) counts as well.
+// Probe looks whether all are in the state that is wanted; beside one at least that is,
+// those count as well that another fault holds in a deeper one, dead instead of paused.
 func (p *Processes) Probe(ctx context.Context) (bool, any, error) {
-	return p.observe(ctx, func(node string, s cluster.State) bool {
+	some := false
+	all, evidence, err := p.observe(ctx, func(node string, s cluster.State) bool {
+		some = some || s == p.Want
 		return s == p.Want || s == cluster.Dead && p.Env.Wanted(node) == cluster.Dead
 	})
+	return all && some, evidence, err
 }
 
 // Heal brings all back.
 func (p *Processes) Heal(ctx context.Context) error {
-	var errs []error
-	for _, n := range p.Choice.Nodes {
-		errs = append(errs, p.Mend(ctx, p.ID, n))
-	}
-	return errors.Join(errs...)
+	return p.Env.Each(p.Choice.Nodes, func(n string) error { return p.Mend(ctx, p.ID, n) })
 }
 
 // Gone looks whether all run again, but for those that other faults hold.

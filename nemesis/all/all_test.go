@@ -499,6 +499,22 @@ func TestLateRejoin(t *testing.T) {
 	}
 }
 
+// TestHiddenByKill: a node that another fault holds dead is neither frozen nor restarted:
+// that bites when it runs again, or not at all.
+func TestHiddenByKill(t *testing.T) {
+	for _, fault := range []string{"pause", "restart"} {
+		for lasts, bites := range map[time.Duration]bool{time.Second: false, 6 * time.Second: true} {
+			w := execute(t, 3, 1, nemesis.Plan{Steps: []nemesis.Step{
+				{ID: "kill", Fault: "kill", Arg: "all", For: 4 * time.Second},
+				{ID: "hidden", Fault: fault, Arg: "all", At: time.Second, For: lasts},
+			}}, 0)
+			if r := w.plan.Reports(); w.err != nil || r[1].Bit != bites || !r[1].Healed {
+				t.Errorf("%s for %v beside a kill of 4 s: %+v; %v", fault, lasts, r[1], w.err)
+			}
+		}
+	}
+}
+
 // TestPatience: a fault that another one hides, or that meets no operation, goes on
 // until it is tested, into the quiet end; one of which another start was tested ends as
 // planned, as does one in a plan that does not say how long its phase is.

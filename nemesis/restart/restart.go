@@ -51,6 +51,8 @@ type restarts struct {
 	every  time.Duration
 	// rounds are the nodes still to restart, those of a round together.
 	rounds [][]string
+	// killed are the nodes that this fault was seen to kill and that have not started since.
+	killed map[string]bool
 	// dead counts, by node, how often it was seen dead and then started.
 	dead map[string]int
 }
@@ -80,26 +82,37 @@ func begin(env *nemesis.Env, step nemesis.Step, c nemesis.Choice) *restarts {
 	o := options.Values(step.Opts)
 	return &restarts{
 		env: env, id: step.ID, choice: c, down: o.Duration("down"), every: o.Duration("every"),
-		dead: map[string]int{},
+		killed: map[string]bool{}, dead: map[string]int{},
 	}
 }
 
-// round restarts some nodes together.
+// round restarts some nodes together. One that another fault holds dead already is not
+// killed by it.
 func (r *restarts) round(ctx context.Context, nodes []string) error {
-	var errs []error
-	for _, n := range nodes {
-		errs = append(errs, r.env.Kill(ctx, r.id, n))
-	}
-	for _, n := range nodes {
+	alive := slices.DeleteFunc(slices.Clone(nodes), func(n string) bool { return r.env.Wanted(n) == cluster.Dead })
+	errs := []error{r.env.Each(nodes, func(n string) error { return r.env.Kill(ctx, r.id, n) })}
+	for _, n := range alive {
 		if s, err := r.env.State(ctx, n); err == nil && s == cluster.Dead {
-			r.dead[n]++
+			r.killed[n] = true
 		}
 	}
 	errs = append(errs, r.env.Runtime.Sleep(ctx, r.down))
-	for _, n := range nodes {
-		errs = append(errs, r.env.Revive(context.WithoutCancel(ctx), r.id, n))
-	}
+	errs = append(errs, r.env.Each(nodes, func(n string) error { return r.env.Revive(context.WithoutCancel(ctx), r.id, n) }))
+	r.look(ctx)
 	return errors.Join(errs...)
+}
+
+// look counts the killed nodes that have started again.
+func (r *restarts) look(ctx context.Context) {
+	for _, n := range r.choice.Nodes {
+		if !r.killed[n] {
+			continue
+		}
+		if s, err := r.env.State(ctx, n); err == nil && s != cluster.Dead {
+			r.killed[n] = false
+			r.dead[n]++
+		}
+	}
 }
 
 // Drive goes on restarting: the rest of a rolling restart spread over the time, or
@@ -131,14 +144,24 @@ func (r *restarts) Drive(ctx context.Context, until time.Duration) error {
 // Targets are all nodes that were or will be restarted.
 func (r *restarts) Targets() []string { return r.choice.Nodes }
 
-// Probe looks whether those restarted so far have been dead.
-func (r *restarts) Probe(context.Context) (bool, any, error) {
-	bit := true
-	for _, n := range r.choice.Nodes {
-		waiting := slices.ContainsFunc(r.rounds, func(g []string) bool { return slices.Contains(g, n) })
-		bit = bit && (waiting || r.dead[n] > 0)
+// Probe looks whether those restarted so far have been dead and started. Others, which
+// other faults held dead meanwhile, are restarted again where none does any more.
+func (r *restarts) Probe(ctx context.Context) (bool, any, error) {
+	r.look(ctx)
+	again := slices.DeleteFunc(r.missed(), func(n string) bool { return r.killed[n] || r.env.Wanted(n) == cluster.Dead })
+	var err error
+	if len(again) > 0 {
+		err = r.round(ctx, again)
 	}
-	return bit, r.evidence(), nil
+	return len(r.missed()) == 0, r.evidence(), err
+}
+
+// missed are the nodes that had their turn and were not restarted.
+func (r *restarts) missed() []string {
+	return slices.DeleteFunc(slices.Clone(r.choice.Nodes), func(n string) bool {
+		waiting := slices.ContainsFunc(r.rounds, func(g []string) bool { return slices.Contains(g, n) })
+		return waiting || r.dead[n] > 0
+	})
 }
 
 func (r *restarts) evidence() map[string]any {
@@ -147,11 +170,7 @@ func (r *restarts) evidence() map[string]any {
 
 // Heal starts what an interrupted round left dead.
 func (r *restarts) Heal(ctx context.Context) error {
-	var errs []error
-	for _, n := range r.choice.Nodes {
-		errs = append(errs, r.env.Revive(ctx, r.id, n))
-	}
-	return errors.Join(errs...)
+	return r.env.Each(r.choice.Nodes, func(n string) error { return r.env.Revive(ctx, r.id, n) })
 }
 
 // Gone looks whether all run, but for those that other faults hold.
