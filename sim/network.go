@@ -62,6 +62,7 @@ type passage struct {
 	lost, corrupt bool
 	at            time.Duration // when it arrives
 	again         time.Duration // when its copy does; 0 for none
+	held          time.Duration // by how much the shapes delay it, and the order of what they delay
 }
 
 // pass sends one frame of size bytes over a link at a time. Noise are the chances
@@ -82,6 +83,7 @@ func (w *World) pass(from, to int, size int, at time.Duration, noise bool) passa
 		l.busy = max(l.busy, at) + time.Duration(float64(size*8)/float64(s.Rate)*float64(time.Second))
 		p.at += l.busy - at
 	}
+	free := p.at
 	p.at += max(0, s.Delay+time.Duration(w.rng.NormFloat64()*float64(s.Jitter)))
 	reorder, duplicate, loss := s.Reorder, s.Duplicate, s.Loss
 	if noise {
@@ -92,6 +94,9 @@ func (w *World) pass(from, to int, size int, at time.Duration, noise bool) passa
 	} else {
 		p.at = max(p.at, l.last+1)
 		l.last = p.at
+	}
+	if s.Delay > 0 || s.Jitter > 0 {
+		p.held = p.at - free
 	}
 	if w.chance(loss) {
 		p.lost = true
@@ -110,7 +115,8 @@ func (w *World) chance(p float64) bool { return p > 0 && w.rng.Float64() < p }
 type frame struct {
 	from, to int
 	payload  []byte
-	sent     int // its place among the recorded messages, -1 for none
+	sent     int           // its place among the recorded messages, -1 for none
+	held     time.Duration // by how much shapes delay it
 }
 
 // send puts a frame on its link.
@@ -121,13 +127,13 @@ func (w *World) send(from, to int, payload []byte) {
 		bit := w.rng.IntN(len(payload) * 8)
 		payload[bit/8] ^= 1 << (bit % 8)
 	}
-	f := &frame{from, to, payload, w.note(from, to, payload)}
+	f := &frame{from, to, payload, w.note(from, to, payload), p.held}
 	if p.lost {
 		return
 	}
 	w.at(p.at, f)
 	if p.again > 0 {
-		w.at(p.again, &frame{from, to, payload, w.note(from, to, payload)})
+		w.at(p.again, &frame{from, to, payload, w.note(from, to, payload), p.held})
 	}
 }
 
@@ -187,6 +193,45 @@ func (w *World) release(id string) {
 			}
 		}
 	}
+	w.letGo()
+}
+
+// letGo lets no frame under way be delayed for longer than the shapes of its link do now.
+// Frames keep their order.
+func (w *World) letGo() {
+	slices.SortFunc(w.events, func(a, b event) int {
+		if a.before(&b) {
+			return -1
+		}
+		return 1
+	})
+	next, last := map[*link]time.Duration{}, map[*link]time.Duration{}
+	for i := len(w.events) - 1; i >= 0; i-- {
+		e := &w.events[i]
+		f, ok := e.do.(*frame)
+		if !ok {
+			continue
+		}
+		l := w.links[f.from][f.to]
+		if most := l.shape.Delay + 4*l.shape.Jitter; f.held > most {
+			e.at = max(w.now, e.at-f.held+most)
+			f.held = most
+		}
+		if at, behind := next[l]; behind {
+			e.at = min(e.at, at)
+		}
+		next[l], last[l] = e.at, max(last[l], e.at)
+	}
+	for _, row := range w.links {
+		for _, l := range row {
+			l.last = min(l.last, max(w.now, last[l])) // what was lost holds back nothing
+		}
+	}
+	events := w.events
+	w.events = make(queue, 0, cap(events))
+	for _, e := range events {
+		w.events.push(e)
+	}
 }
 
 // Mend implements cluster.Network.
@@ -204,6 +249,7 @@ func (w *World) Heal(context.Context) error {
 			l.holds, l.cut, l.shape = nil, 0, cluster.Shape{}
 		}
 	}
+	w.letGo()
 	return nil
 }
 
