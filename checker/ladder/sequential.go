@@ -37,8 +37,7 @@ func (t *table) orders() []*layout {
 func (t *table) ranks() [][]int64 {
 	h := t.h
 	n := len(t.kind)
-	zone, asked := make([]int64, n), make([]int64, n)
-	sure, done, late := make([]int64, n), make([]int64, n), make([]int64, n)
+	sure, done, asked, late := make([]int64, n), make([]int64, n), make([]int64, n), make([]int64, n)
 	versions := h.HasVersions()
 	for i := range n {
 		sure[i], done[i], asked[i], late[i] = int64(h.Return(i)), int64(h.Return(i)), int64(h.Invoke(i)), int64(h.Invoke(i))
@@ -53,13 +52,7 @@ func (t *table) ranks() [][]int64 {
 			versions = false
 		}
 	}
-	// Where a key is linearizable, by the left ends of its values' zones: see the
-	// register engine of package linear.
-	for i := range n {
-		zone[i] = min(sure[i], late[i])
-	}
-	t.delay(zone, sure, late)
-	ranks := [][]int64{zone, sure, done, asked}
+	ranks := [][]int64{t.zones(sure, late), sure, done, asked}
 	if versions {
 		claimed := make([]int64, n)
 		for i := range n {
@@ -70,22 +63,99 @@ func (t *table) ranks() [][]int64 {
 	return ranks
 }
 
-// delay moves each zone's start behind the last invocation on the values before
-// it, as far as its own first return allows: their reads have to fit in between,
-// also with what the same processes did on other keys.
-func (t *table) delay(zone, sure, late []int64) {
+// zones are ranks by the left ends of the zones of values, with chains of
+// compare-and-sets in one piece: where a key is linearizable, that is an order of its
+// writes (see the register engine of package linear). Each start is moved behind the
+// last invocation on the values before it, as far as its own first return allows: their
+// reads have to fit in between, also with what the same processes did on other keys.
+func (t *table) zones(sure, late []int64) []int64 {
+	writes := t.chained(sure, late)
+	t.fresh(writes, sure, late)
+	writes = t.chained(sure, late)
+	zone := make([]int64, len(t.kind))
+	most, last := make([]int64, len(t.h.Keys())), make([]int64, len(t.h.Keys()))
+	for _, w := range writes {
+		k := t.h.KeyID(int(w))
+		start := max(min(sure[w], late[w]), most[k])
+		zone[w] = max(min(start, sure[w]), last[k])
+		most[k], last[k] = max(most[k], late[w]), zone[w]
+	}
+	slices.SortStableFunc(writes, func(a, b int32) int { return cmp.Compare(zone[a], zone[b]) })
+	for n, w := range writes {
+		zone[w] = int64(n)
+	}
+	return zone
+}
+
+// chained are the writes by the zones of their chains, each chain in its order.
+func (t *table) chained(sure, late []int64) []int32 {
+	writes := t.byRank(late)
+	head, place := make([]int32, len(t.kind)), make([]int32, len(t.kind))
+	for _, w := range writes {
+		head[w] = initial
+	}
+	var chain []int32
+	for _, w := range writes {
+		chain = chain[:0]
+		for u := w; head[u] == initial; u = t.from[u] { // back to what is known, or to the beginning
+			chain = append(chain, u)
+			head[u] = u // until it is known, and for good where compare-and-sets wait for each other
+			if t.kind[u] != both || t.from[u] == initial {
+				break
+			}
+		}
+		for _, u := range slices.Backward(chain) {
+			if s := t.from[u]; t.kind[u] == both && s != initial {
+				head[u], place[u] = head[s], place[s]+1
+			}
+		}
+	}
+	first, last := slices.Clone(sure), slices.Clone(late) // of chains, by their heads
+	for _, w := range writes {
+		first[head[w]], last[head[w]] = min(first[head[w]], sure[w]), max(last[head[w]], late[w])
+	}
+	slices.SortFunc(writes, func(a, b int32) int {
+		x, y := head[a], head[b]
+		return cmp.Or(cmp.Compare(min(first[x], last[x]), min(first[y], last[y])), cmp.Compare(x, y), cmp.Compare(place[a], place[b]), cmp.Compare(a, b))
+	})
+	return writes
+}
+
+// byRank are the writes in the order of a rank.
+func (t *table) byRank(rank []int64) []int32 {
 	var writes []int32
 	for i := range t.kind {
 		if t.writes(int32(i)) { //nolint:gosec // an op number
 			writes = append(writes, int32(i)) //nolint:gosec // an op number
 		}
 	}
-	slices.SortStableFunc(writes, func(a, b int32) int { return cmp.Compare(zone[a], zone[b]) })
-	most := make([]int64, len(t.h.Keys()))
+	slices.SortStableFunc(writes, func(a, b int32) int { return cmp.Compare(rank[a], rank[b]) })
+	return writes
+}
+
+// fresh makes late the last invocation on each value that is not stale: of none that
+// began when the key's next value was certain.
+func (t *table) fresh(writes []int32, sure, late []int64) {
+	h := t.h
+	next := make([]int32, len(t.kind)) // of a write, the key's next one, or 0
+	last := make([]int32, len(h.Keys()))
+	for k := range last {
+		last[k] = initial
+	}
 	for _, w := range writes {
-		k := t.h.KeyID(int(w))
-		zone[w] = min(max(zone[w], most[k]), sure[w])
-		most[k] = max(most[k], late[w])
+		k := h.KeyID(int(w))
+		if last[k] >= 0 {
+			next[last[k]] = w
+		}
+		last[k] = w
+		late[w] = int64(h.Invoke(int(w)))
+	}
+	for i := range t.kind {
+		if w := t.from[i]; t.reads(int32(i)) && w >= 0 { //nolint:gosec // an op number
+			if at := int64(h.Invoke(i)); next[w] == 0 || at < sure[next[w]] {
+				late[w] = max(late[w], at)
+			}
+		}
 	}
 }
 
@@ -100,13 +170,7 @@ type layout struct {
 }
 
 func (t *table) lay(rank []int64) *layout {
-	var order []int32
-	for i := range t.kind {
-		if t.writes(int32(i)) { //nolint:gosec // an op number
-			order = append(order, int32(i)) //nolint:gosec // an op number
-		}
-	}
-	slices.SortStableFunc(order, func(a, b int32) int { return cmp.Compare(rank[a], rank[b]) })
+	order := t.byRank(rank)
 	n := len(t.kind)
 	l := &layout{t: t, place: make([]int, n), until: make([]int, n), behind: make([]bool, n), first: make([]int, len(t.h.Keys()))}
 	last := make([]int32, len(t.h.Keys())) // of a key, its last write so far

@@ -135,11 +135,37 @@ func (t *table) ownGraph(ops []int32) Rung {
 			o.write(i, k)
 		}
 	}
-	g := build(int(2*o.n), o.edges)
-	if c := g.cycle(ops); c != nil {
+	if c := o.cycle(); c != nil {
 		return t.cyclic(ReadYourWrites, c, t.h.Process(int(ops[0])))
 	}
 	return Rung{Verdict: checker.Valid}
+}
+
+// cycle finds one among the edges, in a graph of just the nodes that they join.
+func (o *own) cycle() []int32 {
+	var nodes []int32
+	small := map[int32]int32{}
+	number := func(v int32) int32 {
+		n, ok := small[v]
+		if !ok {
+			n = int32(len(nodes)) //nolint:gosec // bounded by events
+			small[v] = n
+			nodes = append(nodes, v)
+		}
+		return n
+	}
+	for i, e := range o.edges {
+		o.edges[i] = [2]int32{number(e[0]), number(e[1])}
+	}
+	roots := make([]int32, len(nodes))
+	for n := range roots {
+		roots[n] = int32(n) //nolint:gosec // bounded by events
+	}
+	c := build(len(nodes), o.edges).cycle(roots)
+	for i, n := range c {
+		c[i] = nodes[n]
+	}
+	return c
 }
 
 type own struct {
