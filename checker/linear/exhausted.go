@@ -10,6 +10,9 @@ func (s *search) key() key {
 
 // pruned says whether an exhausted node covers this one.
 func (s *search) pruned() bool {
+	if len(s.dead.entries) == 0 {
+		return false
+	}
 	k := s.key()
 	e := s.dead.find(k)
 	if e < 0 {

@@ -358,7 +358,7 @@ func (p *plan) decodeAll() {
 	if len(p.parts) < 2 || len(p.parts) != len(p.h.Keys()) || p.o.Memory > 0 && bytes > p.o.Memory/4 || p.b.grow(bytes) != nil {
 		return
 	}
-	if ps, err := problems(p.h, p.parts, p.o.Model); err == nil {
+	if ps, err := problems(p.h, p.parts, p.o.Model, p.workers()); err == nil {
 		p.problems = ps
 		return
 	}

@@ -1,6 +1,8 @@
 package linear
 
 import (
+	"slices"
+
 	"github.com/faultline-dev/faultline/checker/model"
 	"github.com/faultline-dev/faultline/history"
 )
@@ -52,6 +54,7 @@ type search struct {
 	head int32
 
 	state  model.State
+	hashed bool // h1 and h2 are kept, as they are from the first exhausted node on
 	h1, h2 uint64
 	used   int32 // arena index of the indeterminate operations used
 	stack  []frame
@@ -66,8 +69,9 @@ type search struct {
 	steps    int
 	reserved int64
 
-	left    int // definite operations not yet placed
-	passed  int // returns passed, at most
+	pure    bool // some operations are
+	left    int  // definite operations not yet placed
+	passed  int  // returns passed, at most
 	bad     int32
 	cand    []candidate
 	retRank []int32 // position of each operation's return among the returns
@@ -148,6 +152,7 @@ func (s *search) init() {
 	s.left = n
 	s.state = s.p.m.Init()
 	s.stack = make([]frame, 0, n)
+	s.pure = slices.ContainsFunc(s.p.must, func(e entry) bool { return e.op.Pure })
 	s.keyed, _ = s.p.m.(model.Keyed)
 	s.growing, _ = s.p.m.(model.Growing)
 	if m, ok := s.p.m.(model.Lined); ok {
@@ -206,27 +211,44 @@ func (s *search) place(entry, cursor int32, to model.State) {
 	}
 	s.unlink(2 * entry)
 	s.unlink(2*entry + 1)
+	s.left--
+	if s.hashed {
+		s.rehash(entry)
+	}
+}
+
+// rehash takes a definite operation into the hash of those placed, or out of it.
+func (s *search) rehash(entry int32) {
 	a, b := zobrist(entry)
 	s.h1 ^= a
 	s.h2 ^= b
-	s.left--
-	s.note()
 }
 
-// note remembers the furthest first pending return: everything before it has
-// been explained.
-func (s *search) note() {
-	if s.left == 0 {
-		s.passed, s.bad = len(s.p.must), -1
-		return
+// hash makes the hash of what is placed.
+func (s *search) hash() {
+	s.hashed = true
+	for _, f := range s.stack {
+		if int(f.entry) < len(s.p.must) {
+			s.rehash(f.entry)
+		}
 	}
+}
+
+// note remembers the furthest first pending return, which is node n: everything
+// before it has been explained.
+func (s *search) note(n int32) {
+	if r := int(s.retRank[n/2]); r > s.passed || s.bad < 0 {
+		s.passed, s.bad = r, s.p.must[n/2].id
+	}
+}
+
+// pending is the first return that is pending, where there is any.
+func (s *search) pending() int32 {
 	n := s.next[s.head]
 	for n&1 == 0 {
 		n = s.next[n]
 	}
-	if r := int(s.retRank[n/2]); r > s.passed || s.bad < 0 {
-		s.passed, s.bad = r, s.p.must[n/2].id
-	}
+	return n
 }
 
 func (s *search) undo() frame {
@@ -239,19 +261,16 @@ func (s *search) undo() frame {
 	}
 	s.relink(2*f.entry + 1)
 	s.relink(2 * f.entry)
-	a, b := zobrist(f.entry)
-	s.h1 ^= a
-	s.h2 ^= b
 	s.left++
+	if s.hashed {
+		s.rehash(f.entry)
+	}
 	return f
 }
 
 // run is the depth-first search. It returns whether all definite operations
 // could be placed.
 func (s *search) run() (bool, error) {
-	if s.left > 0 {
-		s.note()
-	}
 	cursor := int32(0)
 	for {
 		if s.steps++; s.steps&0xfff == 0 {
@@ -263,14 +282,22 @@ func (s *search) run() (bool, error) {
 		if cursor == 0 {
 			s.purge()
 			if s.left == 0 {
+				s.passed, s.bad = len(s.p.must), -1
 				return true, nil
 			}
-			pruned = s.pruned() || s.growing != nil && s.hopeless() || s.line != nil && s.stuck()
+			pruned = s.pruned()
+			if !pruned && (s.growing != nil || s.line != nil) {
+				s.note(s.pending())
+				pruned = s.growing != nil && s.hopeless() || s.line != nil && s.stuck()
+			}
 		}
 		if !pruned {
 			if s.try(cursor) {
 				cursor = 0
 				continue
+			}
+			if !s.hashed {
+				s.hash()
 			}
 			s.dead.add(s.key(), s.used)
 		}
@@ -300,6 +327,9 @@ func (s *search) account() error {
 // purge places every pure operation at the head that may go now, and in queues
 // every dequeue that has to be the next one.
 func (s *search) purge() {
+	if !s.pure && s.line == nil {
+		return
+	}
 	for n := s.next[s.head]; n != s.head && n&1 == 0; {
 		e := &s.p.must[n/2]
 		if e.op.Pure {
@@ -329,6 +359,9 @@ func (s *search) purge() {
 // Alternatives are numbered: the impure calls at the head by return, then the
 // classes of indeterminate operations.
 func (s *search) try(cursor int32) bool {
+	if cursor == 0 && s.soonest() {
+		return true
+	}
 	s.cand = s.cand[:0]
 	minRet := forever
 	n := s.next[s.head]
@@ -353,6 +386,32 @@ func (s *search) try(cursor int32) bool {
 		return false
 	}
 	return s.tryMay(cursor, int32(len(s.cand)), minRet) //nolint:gosec // few
+}
+
+// soonest places the first alternative, which is mostly all that a node needs: the
+// call at the head that may go and is due first.
+func (s *search) soonest() bool {
+	best := candidate{entry: -1, ret: forever}
+	n := s.next[s.head]
+	for ; n&1 == 0 && n != s.head; n = s.next[n] {
+		e := &s.p.must[n/2]
+		if s.pure && e.op.Pure {
+			continue
+		}
+		due := s.due(e)
+		if due >= best.ret && best.entry >= 0 {
+			continue
+		}
+		if to, ok := s.p.m.Step(s.state, e.op); ok {
+			best = candidate{n / 2, due, to}
+		}
+	}
+	s.note(n)
+	if best.entry < 0 {
+		return false
+	}
+	s.place(best.entry, 0, best.state)
+	return true
 }
 
 // due is by when an operation has to go, in the order in which they are tried.

@@ -1,9 +1,11 @@
 package linear
 
 import (
+	"errors"
 	"math"
 	"slices"
 	"sort"
+	"sync"
 	"time"
 
 	"github.com/faultline-dev/faultline/checker/model"
@@ -146,31 +148,36 @@ func (p *problem) add(i int) error {
 	if err != nil || fate == model.Drop {
 		return err
 	}
-	e := entry{int64(p.v.h.Invoke(i)), int64(p.v.ret(i)), op, int32(i)} //nolint:gosec // an op number
+	inv := int64(p.v.h.Invoke(i))
 	if fate == model.May {
-		e.ret = forever
-		p.may = append(p.may, e)
-		return nil
+		p.may = append(p.may, entry{inv, forever, op, int32(i)}) //nolint:gosec // an op number
+	} else {
+		p.must = append(p.must, entry{inv, int64(p.v.h.Done(i)), op, int32(i)}) //nolint:gosec // an op number
 	}
-	p.must = append(p.must, e)
 	return nil
 }
 
 // problems decodes all operations of h into a problem for each of its keys, in
-// one pass: reading the columns key by key would miss the processor's caches at
-// every operation. They are yet to be shrunk.
-func problems(h *history.History, parts []part, spec model.Spec) ([]*problem, error) {
-	all := make([]entry, h.Len())
+// one pass of each worker over all of them: reading the columns key by key would miss
+// the processor's caches at every operation. They are yet to be shrunk.
+func problems(h *history.History, parts []part, spec model.Spec, workers int) ([]*problem, error) {
 	ps := make([]*problem, len(parts))
-	for k, pt := range parts {
-		ps[k] = &problem{v: pt.v, m: spec.New(h), must: all[pt.from : pt.from : pt.from+pt.v.len()]}
+	var wg sync.WaitGroup
+	errs := make([]error, workers)
+	for w := range workers {
+		wg.Go(func() {
+			for k := w; k < len(parts); k += workers {
+				ps[k] = &problem{v: parts[k].v, m: spec.New(h), must: make([]entry, 0, parts[k].v.len())}
+			}
+			for i := 0; i < h.Len() && errs[w] == nil; i++ {
+				if k := h.KeyID(i); k%workers == w {
+					errs[w] = ps[k].add(i)
+				}
+			}
+		})
 	}
-	for i := range h.Len() {
-		if err := ps[h.KeyID(i)].add(i); err != nil {
-			return nil, err
-		}
-	}
-	return ps, nil
+	wg.Wait()
+	return ps, errors.Join(errs...)
 }
 
 // shrink drops indeterminate operations that leave a value that nobody saw.
@@ -258,10 +265,37 @@ func (p *problem) weaken(written func(history.Value) bool) {
 	}
 }
 
+// indexed is events by the history's own order; false where that is another, or mostly
+// of other keys' operations.
+func (p *problem) indexed(visit func(node int32)) bool {
+	h := p.v.h
+	if _, lined := p.m.(model.Lined); lined || h.Tied() || h.Events() > 4*len(p.must) { // see shrinkLine
+		return false
+	}
+	nodes := make([]int32, h.Events()) // from 1
+	for k, e := range p.must {
+		call, ret := h.Index(int(e.id)), h.Ret(int(e.id))
+		if ret < 0 {
+			return false
+		}
+		nodes[call], nodes[ret] = int32(2*k+1), int32(2*k+2) //nolint:gosec // bounded by events
+	}
+	for _, n := range nodes {
+		if n > 0 {
+			visit(n - 1)
+		}
+	}
+	return true
+}
+
 // events is the order of the calls (2k) and returns (2k+1) of the definite
 // operations in time, calls first where stamps are equal: those operations are
-// concurrent. O(n log c) for c open operations: returns wait in a heap.
+// concurrent. O(n) where the history's own order
+// will do, else O(n log c) for c open operations: returns wait in a heap.
 func (p *problem) events(visit func(node int32)) {
+	if p.indexed(visit) {
+		return
+	}
 	var open []int32
 	less := func(a, b int32) bool { return p.must[a].ret < p.must[b].ret }
 	pop := func() int32 {

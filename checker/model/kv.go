@@ -78,6 +78,9 @@ func (m *kv) intern(t string) history.Value {
 }
 
 func (m *kv) value(v history.Value) history.Value {
+	if _, ok := v.IsInt(); ok {
+		return v
+	}
 	if t, ok := m.h.Go(v).(string); ok {
 		return m.intern(t)
 	}

@@ -122,12 +122,14 @@ func number(x float64) string {
 	return fmt.Sprintf("%.1f", x)
 }
 
-// rows are all promises, but those on flatness, which follow from others.
+// rows are all promises, but those on flatness, which follow from others. What the
+// command needs comes first: the kernel counts the memory of a process from that of the
+// one which starts it.
 func rows(o options, flat *flatness) []row {
-	rs := zoneRows(o, flat)
+	rs := fileRows()
+	rs = append(rs, zoneRows(o, flat)...)
 	rs = append(rs, ratioRows()...)
 	rs = append(rs, answerRows()...)
 	rs = append(rs, searchRows()...)
-	rs = append(rs, corpusRow())
-	return append(rs, fileRows()...)
+	return append(rs, corpusRow())
 }
