@@ -166,11 +166,13 @@ func problems(h *history.History, parts []part, spec model.Spec, workers int) ([
 	errs := make([]error, workers)
 	for w := range workers {
 		wg.Go(func() {
+			mine := make([]bool, len(parts)) // asking for k%workers at every operation would take longer
 			for k := w; k < len(parts); k += workers {
+				mine[k] = true
 				ps[k] = &problem{v: parts[k].v, m: spec.New(h), must: make([]entry, 0, parts[k].v.len())}
 			}
 			for i := 0; i < h.Len() && errs[w] == nil; i++ {
-				if k := h.KeyID(i); k%workers == w {
+				if k := h.KeyID(i); mine[k] {
 					errs[w] = ps[k].add(i)
 				}
 			}
