@@ -364,6 +364,7 @@ func (c *Cluster) Down(ctx context.Context) error {
 }
 
 func (c *Cluster) down(ctx context.Context) error {
+	cancelled := !c.up && ctx.Err() != nil
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), downTimeout)
 	defer cancel()
 	c.up = false
@@ -374,7 +375,12 @@ func (c *Cluster) down(ctx context.Context) error {
 	if c.engine == nil {
 		return nil // nothing was made
 	}
-	err := sweepRun(ctx, c.engine, c.cfg.RunID, "")
+	var err error
+	if cancelled {
+		err = sweepCancelled(ctx, c.engine, c.cfg.RunID)
+	} else {
+		err = sweepRun(ctx, c.engine, c.cfg.RunID, "")
+	}
 	if c.janitor != nil {
 		// The janitor was removed with the rest; had that failed, it would try again.
 		c.janitor.close()

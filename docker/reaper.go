@@ -129,6 +129,27 @@ const (
 	passTimeout = 30 * time.Second
 )
 
+// sweepCancelled removes everything of a run whose creation was cancelled: what the
+// engine was asked for it may make yet, so several passes in a row must find nothing.
+func sweepCancelled(ctx context.Context, c *client.Client, run string) error {
+	for quiet := 0; quiet < passes; {
+		items, err := list(ctx, c, LabelRun+"="+run)
+		if err == nil && len(items) > 0 {
+			quiet, err = -1, remove(ctx, c, items)
+		}
+		if err != nil {
+			return err
+		}
+		quiet++
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(between):
+		}
+	}
+	return nil
+}
+
 // sweepRun removes everything of a run but what has the role except. It comes
 // again until a pass finds nothing.
 func sweepRun(ctx context.Context, c *client.Client, run, except string) error {
