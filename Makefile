@@ -41,6 +41,7 @@ fmt: ## format the code
 verify: ## formatting, modules and generated files leave the tree as it is
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "not gofmt'ed:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
 	$(GO) mod tidy -diff
+	cd examples/outoftree && $(GO) mod tidy -diff
 	$(GO) vet ./...
 
 bugs: ## how soon the simulator finds each bug of the catalogues; fails if one is lost; writes docs/bugs.md
