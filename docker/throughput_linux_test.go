@@ -57,12 +57,13 @@ func TestIntegrationThroughput(t *testing.T) {
 	name := "faultline-bare-" + c.RunID()
 	bareLink(t, in.Container.Config.Image, name)
 	bare := [2]int{pid(name + "-n1"), pid(name + "-n2")}
+	const enough = 0.97
 	rounds := 5
 	if os.Getenv("FAULTLINE_LONG") != "" {
 		rounds = 61
 	}
 	var ratios, with, without []float64
-	for i := range rounds {
+	for i := 0; i < rounds; i++ {
 		var a, b float64
 		if i%2 == 0 { // each in turn goes first
 			a, b = throughput(t, agent), throughput(t, bare)
@@ -70,14 +71,17 @@ func TestIntegrationThroughput(t *testing.T) {
 			b, a = throughput(t, bare), throughput(t, agent)
 		}
 		with, without, ratios = append(with, a), append(without, b), append(ratios, a/b)
+		if _, high := bounds(ratios); i == 4 && high < enough {
+			rounds = max(rounds, 31) // five may say so by chance
+		}
 	}
 	shape(t, c, cluster.Shape{Delay: time.Millisecond}, link("n1", "n2"), link("n2", "n1"))
 	shaped := throughput(t, agent)
 	low, high := bounds(ratios)
 	t.Logf("with an agent %.0f MB/s, without %.0f MB/s (medians of %d); ratio %.3f (median of pairs; 95 %% sure: %.3f to %.3f); through the agent's queue %.0f MB/s",
 		median(with), median(without), rounds, median(ratios), low, high, shaped)
-	if high < 0.97 {
-		t.Errorf("with an agent a link carries at most %.3f of what it does without, want 0.97", high)
+	if high < enough {
+		t.Errorf("with an agent a link carries at most %.3f of what it does without, want %v", high, enough)
 	}
 }
 
