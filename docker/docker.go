@@ -364,7 +364,7 @@ func (c *Cluster) Down(ctx context.Context) error {
 }
 
 func (c *Cluster) down(ctx context.Context) error {
-	cancelled := !c.up && ctx.Err() != nil
+	late := !c.up // what Up asked for may be made yet
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), downTimeout)
 	defer cancel()
 	c.up = false
@@ -375,12 +375,7 @@ func (c *Cluster) down(ctx context.Context) error {
 	if c.engine == nil {
 		return nil // nothing was made
 	}
-	var err error
-	if cancelled {
-		err = sweepCancelled(ctx, c.engine, c.cfg.RunID)
-	} else {
-		err = sweepRun(ctx, c.engine, c.cfg.RunID, "")
-	}
+	err := sweepRun(ctx, c.engine, c.cfg.RunID, "", late)
 	if c.janitor != nil {
 		// The janitor was removed with the rest; had that failed, it would try again.
 		c.janitor.close()

@@ -125,57 +125,38 @@ const (
 	// passes and between: a creation may be under way while a sweep lists.
 	passes  = 3
 	between = 300 * time.Millisecond
-	// passTimeout bounds one pass.
-	passTimeout = 30 * time.Second
+	// janitorTimeout bounds the janitor's sweep.
+	janitorTimeout = 90 * time.Second
 )
 
-// sweepCancelled removes everything of a run whose creation was cancelled: what the
-// engine was asked for it may make yet, so several passes in a row must find nothing.
-func sweepCancelled(ctx context.Context, c *client.Client, run string) error {
-	for quiet := 0; quiet < passes; {
+// sweepRun removes everything of a run but what has the role except. Where the
+// engine may still be creating (late), several passes in a row must find nothing; who
+// sweeps a run that stands creates nothing meanwhile. It bears as many failures.
+func sweepRun(ctx context.Context, c *client.Client, run, except string, late bool) error {
+	for quiet, failed := 0, 0; ; {
 		items, err := list(ctx, c, LabelRun+"="+run)
-		if err == nil && len(items) > 0 {
-			quiet, err = -1, remove(ctx, c, items)
-		}
-		if err != nil {
-			return err
-		}
+		items = slices.DeleteFunc(items, func(i Item) bool { return except != "" && i.Role == except })
 		quiet++
+		if err == nil && len(items) > 0 {
+			err = remove(ctx, c, items)
+			if late {
+				quiet = 0
+			}
+		}
+		switch {
+		case err != nil:
+			if quiet, failed = 0, failed+1; failed == passes {
+				return err
+			}
+		case !late || quiet == passes:
+			return nil
+		}
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
+			return errors.Join(err, ctx.Err())
 		case <-time.After(between):
 		}
 	}
-	return nil
-}
-
-// sweepRun removes everything of a run but what has the role except. It comes
-// again until a pass finds nothing.
-func sweepRun(ctx context.Context, c *client.Client, run, except string) error {
-	var last error
-	for pass := range passes {
-		if pass > 0 {
-			select {
-			case <-ctx.Done():
-				return errors.Join(last, ctx.Err())
-			case <-time.After(between):
-			}
-		}
-		items, err := list(ctx, c, LabelRun+"="+run)
-		items = slices.DeleteFunc(items, func(i Item) bool { return except != "" && i.Role == except })
-		if err == nil && len(items) == 0 {
-			return nil
-		}
-		if err == nil {
-			err = remove(ctx, c, items)
-		}
-		last = err
-		if err == nil && except == "" {
-			return nil // who sweeps its own run creates nothing meanwhile
-		}
-	}
-	return last
 }
 
 const (
@@ -198,14 +179,9 @@ func Janitor(ctx context.Context, run string, in io.Reader) error {
 	if waitForEnd(ctx, in) {
 		return nil
 	}
-	var errs error
-	for range passes { // all of them: the engine may still be creating
-		sub, cancel := context.WithTimeout(context.WithoutCancel(ctx), passTimeout)
-		errs = sweepRun(sub, c, run, roleJanitor)
-		cancel()
-		time.Sleep(between)
-	}
-	return errs
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), janitorTimeout)
+	defer cancel()
+	return sweepRun(ctx, c, run, roleJanitor, true)
 }
 
 // waitForEnd returns when in ends or nobody says hello; done says that the

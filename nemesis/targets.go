@@ -280,6 +280,9 @@ func (e *Env) Links(ctx context.Context, step Step, find func(fits func([]cluste
 		return !e.stands(members, nil, links)
 	})
 	if len(links) == 0 {
+		if breaks {
+			return nil, Skip(step, "every such cut leaves a majority whole")
+		}
 		return nil, Skip(step, "no such cut leaves a majority whole")
 	}
 	e.held.note(e.held.cuts, step.ID, links) // who chooses next counts them

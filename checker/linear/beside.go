@@ -20,11 +20,11 @@ const (
 	besideMost, besideLeast = 1 << 30, 64 << 20
 )
 
-// decide judges a problem by the search or, where that takes long and the caller
-// gave a way to run Porcupine, by the sooner of both: by says which. Porcupine does not
-// tell which operation cannot be explained, bad is -1 then.
+// decide judges a problem by the search or, where that takes long, no engine was asked
+// for and the caller gave a way to run Porcupine, by the sooner of both: by says which.
+// Porcupine does not tell which operation cannot be explained, bad is -1 then.
 func (p *plan) decide(pr *problem) (out outcome, by string, err error) {
-	if p.o.Engine == Search || p.o.Porcupine == nil {
+	if p.o.Engine != Auto || p.o.Porcupine == nil {
 		out, err = runSearch(pr, p.b)
 		return out, Search, err
 	}
