@@ -86,8 +86,10 @@ type deadEntry struct {
 
 type deadMore struct{ used, next int32 }
 
+// bytes is what the table holds; a part that grows is there twice meanwhile.
 func (t *table) bytes() int64 {
-	return int64(cap(t.slots))*4 + int64(cap(t.entries))*24 + int64(cap(t.more))*8
+	slots, entries, more := int64(cap(t.slots))*4, int64(cap(t.entries))*24, int64(cap(t.more))*8
+	return slots + entries + more + max(slots, entries, more)
 }
 
 func (t *table) find(k key) int32 {

@@ -73,7 +73,7 @@ func (f *checkFlags) add(c *cobra.Command) {
 		names = append(names, s.Name)
 	}
 	c.Flags().StringVar(&f.model, "model", "auto", "what the object is: auto|"+strings.Join(names, "|"))
-	c.Flags().StringVar(&f.engine, "engine", linear.Auto, "auto|fast|search|porcupine")
+	c.Flags().StringVar(&f.engine, "engine", linear.Auto, "auto|fast|search|porcupine; auto takes the cheapest that is exact, key by key")
 	c.Flags().StringVar(&f.format, "format", "auto", "auto|"+strings.Join(history.Formats(), "|"))
 	c.Flags().DurationVar(&f.timeout, "timeout", time.Minute, "for checking one history, all its keys together; 0 is no limit")
 	c.Flags().StringVar(&f.memory, "memory", "2GiB", "that checking may need beyond the loaded history")
@@ -160,7 +160,7 @@ func (f *checkFlags) specOf(h *history.History, format string) (model.Spec, erro
 
 func (f *checkFlags) judge(ctx context.Context, j *judged, workers int) {
 	j.result = linear.Check(ctx, j.h, linear.Options{
-		Model: j.spec, Engine: f.engine, Timeout: f.timeout, Memory: f.bytes, Workers: workers, Porcupine: porcupineChild,
+		Model: j.spec, Engine: f.engine, Timeout: f.timeout, Memory: f.bytes, Workers: workers, Porcupine: new(children).run,
 	})
 }
 
@@ -193,6 +193,9 @@ func check(ctx context.Context, env *Env, f *checkFlags, paths []string) error {
 			j.err = writeFile(f.edn, func(w io.Writer) error { return history.WriteEDN(w, j.h) })
 		}
 		if j.err == nil {
+			if parallel == 1 {
+				holdHeap(f.bytes)
+			}
 			f.judge(ctx, &j, max(1, runtime.GOMAXPROCS(0)/parallel))
 			if f.ladder {
 				f.climb(ctx, &j)

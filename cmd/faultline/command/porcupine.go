@@ -5,11 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
+	"runtime"
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -64,6 +67,34 @@ func newPorcupineCmd(env *Env) *cobra.Command {
 func limitHeap(memory int64) {
 	if memory > 0 {
 		debug.SetGCPercent(50)
+	}
+}
+
+// holdHeap keeps garbage, too, within memory beyond what the process has now, which
+// is when the history has been loaded.
+func holdHeap(memory int64) {
+	if memory > 0 {
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		debug.SetMemoryLimit(int64(m.Sys-m.HeapReleased) + memory) //nolint:gosec // of a process
+	}
+}
+
+// children runs Porcupine in child processes, and leaves them the memory that they
+// may need for as long as they do.
+type children struct{ mu sync.Mutex }
+
+func (c *children) run(ctx context.Context, job linear.Job) (checker.Verdict, int64, error) {
+	c.lend(job.Memory)
+	defer c.lend(-job.Memory)
+	return porcupineChild(ctx, job)
+}
+
+func (c *children) lend(bytes int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if limit := debug.SetMemoryLimit(-1); limit != math.MaxInt64 { // else nobody asked for one
+		debug.SetMemoryLimit(limit - bytes)
 	}
 }
 
